@@ -1,0 +1,47 @@
+"""Packaging of ecommerce_vl. Every dependency has a reason; heavy ones are extras, imported where they are used."""
+
+from setuptools import find_packages, setup
+
+REQUIRES = [
+    # Python 3.11 is served by the jax 0.10 line, 3.12 and later by flax releases that need jax >= 0.11.1.
+    'jax>=0.10.1,<0.11; python_version < "3.12"',
+    'jax>=0.11.1,<0.13; python_version >= "3.12"',
+    'flax>=0.12.8,<0.13; python_version < "3.12"',
+    'flax>=0.12.12,<0.13; python_version >= "3.12"',
+    "optax>=0.2.6,<0.3",  # optimizers and schedules
+    "orbax-checkpoint>=0.11.30,<0.13",  # checkpoints; 0.13 is expected to move the v1 API to top level
+    "grain>=0.2.17,<0.3",  # input pipeline; 0.2.17 fixes silent string truncation in shared memory
+    "array-record>=0.8.1,<0.9",  # random access shards
+    "tensorflow-datasets>=4.9.8,<5",  # the directory format of the shards; read without TensorFlow
+    "importlib_resources>=6",  # an undeclared need of tensorflow-datasets 4.9.10
+    "tokenizers>=0.22,<0.24",  # sub-word tokenizer, trained on the catalog
+    "ml_collections>=1.0,<2",  # config files and flags
+    "absl-py>=2",
+    "numpy>=2.0",
+    "pyarrow>=17",  # Parquet feeds, tables and vectors
+    "pillow>=11",  # decoding of every format
+    "simplejpeg>=1.8",  # JPEG decoding, twice as fast as Pillow
+    "scikit-learn>=1.5",  # probes and text baselines of the evaluation
+    "tensorboardX>=2.6,<3",  # TensorBoard events without TensorFlow
+    "matplotlib>=3.9",  # curves in the report
+    "jinja2>=3.1",  # the HTML pages
+]
+
+EXTRAS = {
+    "huggingface": ["transformers>=5.0,<6", "safetensors>=0.5"],  # tokenizers and weights of the hub
+    "test": ["pytest>=8", "ruff>=0.12", "ir-measures>=0.3.7,<0.5", "hypothesis>=6.100"],
+}
+
+setup(
+    name="ecommerce_vl",
+    version="0.1.0",
+    description="Pretrains vision-language embeddings of e-commerce products in JAX.",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["ecommerce_vl", "ecommerce_vl.*"]),
+    package_data={"ecommerce_vl": ["**/*.html"]},
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+)

@@ -1,0 +1,190 @@
+"""Pictures: checked by header, decoded, resized to the model's size, always by the same code.
+
+Training, evaluation, export and search read pictures through `ImagePipeline`, which is plain data and lies in the run
+directory as `preprocess.json`. Invariant: no pixel is decoded before the header's pixel count is within the limit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import numpy as np
+import simplejpeg
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# Decompression bombs are refused by our own check of the header, which names the limit.
+Image.MAX_IMAGE_PIXELS = None
+ORIENTATION_TAG = 0x0112
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+WHITE = (255, 255, 255)
+
+
+class ImageDefect(Exception):
+    """A picture that cannot be used; `reason` is one word for counters, `detail` says what was found."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
+    """The picture behind encoded bytes, its header checked, its pixels not yet decoded.
+
+    Errors: ImageDefect `not_an_image`, or `image_too_large` above `max_pixels`.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        start = data[:16]
+        raise ImageDefect("not_an_image", f"{len(data)} bytes starting {start!r}") from error
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageDefect(
+            "image_too_large", f"{width}x{height} is {width * height / 1e6:.0f} megapixels, limit {max_pixels / 1e6:.0f}"
+        )
+    return image
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Upright RGB pixels: EXIF orientation applied, transparency laid on white.
+
+    Errors: ImageDefect `truncated_image` if the pixels end early or are damaged.
+    """
+    try:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            canvas = Image.new("RGBA", image.size, (*WHITE, 255))
+            return Image.alpha_composite(canvas, image).convert("RGB")
+        return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
+        raise ImageDefect("truncated_image", str(error)) from error
+
+
+def stored_image(data: bytes, *, max_pixels: int, min_side: int, max_side: int, quality: int) -> bytes:
+    """The picture as it lies in the shards: an upright RGB JPEG no larger than `max_side`.
+
+    Bytes that are already so are kept as they are, so that nothing is encoded twice.
+
+    Args:
+      data: encoded picture in any of `FORMATS`.
+      max_pixels: refuse above, by the header.
+      min_side, max_side: pixels; the shorter side's least, the longer side's most.
+      quality: of JPEG, 1-95, where it must be encoded again.
+
+    Errors: ImageDefect.
+    """
+    image = open_image(data, max_pixels=max_pixels)
+    if min(image.size) < min_side:
+        raise ImageDefect("image_too_small", f"{image.size[0]}x{image.size[1]}, shorter side below {min_side}")
+    as_is = (
+        image.format == "JPEG"
+        and image.mode == "RGB"
+        and max(image.size) <= max_side
+        and image.getexif().get(ORIENTATION_TAG, 1) == 1
+    )
+    if image.format == "JPEG":
+        image.draft("RGB", (max_side, max_side))
+    rgb = to_rgb(image)
+    if as_is:
+        return data
+    rgb.thumbnail((max_side, max_side), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    rgb.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+@dataclasses.dataclass(frozen=True)
+class ImagePipeline:
+    """How a stored picture becomes the model's input, as data.
+
+    Args:
+      size: side of the square in pixels.
+      mean, std: per channel of pixels in [0, 1]; applied on the device, recorded here.
+      max_pixels: refuse above, by the header.
+      resize: "pad" keeps the aspect ratio and fills with white, so no product is cut or stretched.
+      decoder: JPEG through libjpeg-turbo, reduced in the DCT domain while at least twice the size; Pillow otherwise.
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    max_pixels: int = 89_000_000
+    resize: str = "pad"
+    interpolation: str = "bicubic"
+    decoder: str = "libjpeg-turbo, Pillow"
+
+    def __call__(self, data: bytes, *, rng: np.random.Generator | None = None, augment: Augment | None = None):
+        """Decodes and resizes one picture; returns (size, size, 3) uint8.
+
+        With `rng` and `augment` the square is cropped, mirrored and lit at random.
+
+        Errors: ImageDefect.
+        """
+        image = decode(data, target=self.size, max_pixels=self.max_pixels)
+        if rng is not None and augment is not None:
+            return augment(_square(image), size=self.size, rng=rng)
+        return np.asarray(_square(image).resize((self.size, self.size), Image.Resampling.BICUBIC))
+
+
+def decode(data: bytes, *, target: int, max_pixels: int) -> Image.Image:
+    """An RGB picture at least `target` pixels on its shorter side, where the original is.
+
+    Errors: ImageDefect.
+    """
+    if data[:2] == b"\xff\xd8":
+        try:
+            height, width, space, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+            if height * width <= max_pixels and space in ("YCbCr", "Gray") and b"Exif\x00" not in data[:4096]:
+                least = target if min(height, width) >= target else 0
+                return Image.fromarray(simplejpeg.decode_jpeg(data, min_height=least, min_width=least))
+        except ValueError:
+            pass  # Pillow below either reads it or names the defect
+    return to_rgb(open_image(data, max_pixels=max_pixels))
+
+
+def _square(image: Image.Image) -> Image.Image:
+    """The picture centred on a white square of its longer side."""
+    width, height = image.size
+    if width == height:
+        return image
+    side = max(width, height)
+    canvas = Image.new("RGB", (side, side), WHITE)
+    canvas.paste(image, ((side - width) // 2, (side - height) // 2))
+    return canvas
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """Random views for training: a crop of a share of the area, mirror, brightness and contrast.
+
+    Args:
+      crop_scale: least and most share of the area that a crop keeps.
+      crop_ratio: a crop's aspect ratio lies in [1/crop_ratio, crop_ratio].
+      mirror: probability of a horizontal flip; 0 where text and logos matter.
+      light: brightness and contrast factors are drawn from [1 - light, 1 + light].
+    """
+
+    crop_scale: tuple[float, float]
+    crop_ratio: float
+    mirror: float
+    light: float
+
+    def __call__(self, image: Image.Image, *, size: int, rng: np.random.Generator) -> np.ndarray:
+        side = image.size[0]
+        area = rng.uniform(*self.crop_scale)
+        ratio = np.exp(rng.uniform(-1, 1) * np.log(self.crop_ratio))
+        width, height = min(1.0, np.sqrt(area * ratio)) * side, min(1.0, np.sqrt(area / ratio)) * side
+        left, top = rng.uniform(0, side - width), rng.uniform(0, side - height)
+        box = (left, top, left + width, top + height)
+        pixels = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0))
+        if rng.random() < self.mirror:
+            pixels = pixels[:, ::-1]
+        if self.light:
+            brightness, contrast = rng.uniform(1 - self.light, 1 + self.light, 2)
+            centre = pixels.mean()
+            pixels = (pixels.astype(np.float32) - centre) * contrast + centre * brightness
+            pixels = np.clip(pixels, 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(pixels)

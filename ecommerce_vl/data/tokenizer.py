@@ -1,0 +1,101 @@
+"""The sub-word tokenizer: trained on the catalog, or taken from a Hugging Face folder; one `tokenizer.json`.
+
+Invariant: the same file gives the same ids everywhere; its digest lies in every checkpoint and is compared before a
+run goes on. Byte-level pairs, so that no script and no stray byte is ever unknown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from ecommerce_vl.errors import UserError
+
+FILE = "tokenizer.json"
+PAD, CLS, SEP = "[PAD]", "[CLS]", "[SEP]"
+PAD_NAMES = (PAD, "<pad>", "<|pad|>", "<|endoftext|>")
+
+
+class TextTokenizer:
+    """Turns texts into fixed-length ids; picklable, so that loader workers can carry it."""
+
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int):
+        self.max_length = max_length
+        pad = next((name for name in PAD_NAMES if tokenizer.token_to_id(name) is not None), None)
+        if pad is None:
+            raise UserError(f"the tokenizer has no padding token; expected one of {', '.join(PAD_NAMES)}")
+        self.pad_id = tokenizer.token_to_id(pad)
+        tokenizer.enable_truncation(max_length)
+        tokenizer.enable_padding(pad_id=self.pad_id, pad_token=pad, length=max_length)
+        self._tokenizer = tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows that an embedding table needs: the largest id plus one."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (N,L) int32 and mask (N,L) bool; an empty text has an empty mask."""
+        encoded = self._tokenizer.encode_batch(list(texts))
+        ids = np.array([item.ids for item in encoded], np.int32).reshape(len(texts), self.max_length)
+        mask = np.array([item.attention_mask for item in encoded], bool).reshape(len(texts), self.max_length)
+        return ids, mask & np.array([bool(text.strip()) for text in texts], bool)[:, None]
+
+    def lengths(self, texts: Sequence[str]) -> np.ndarray:
+        """Tokens of each text before truncation, special tokens included; int32 (N,)."""
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        counts = np.array([len(item.ids) for item in self._tokenizer.encode_batch(list(texts))], np.int32)
+        self.__init__(self._tokenizer, max_length=self.max_length)
+        return counts
+
+    def save(self, folder: Path) -> None:
+        """Writes `tokenizer.json` into the folder, whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"{FILE}.partial"
+        partial.write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
+        partial.replace(folder / FILE)
+
+
+def train_tokenizer(texts: Iterable[str], *, vocab_size: int, max_length: int) -> TextTokenizer:
+    """A lower-casing byte-level BPE tokenizer with [CLS] and [SEP], learnt from the texts in their order."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=[PAD, CLS, SEP],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{CLS} $A {SEP}",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in (CLS, SEP)],
+    )
+    return TextTokenizer(tokenizer, max_length=max_length)
+
+
+def load_tokenizer(folder: Path, *, max_length: int) -> TextTokenizer:
+    """The tokenizer of a run directory or of a Hugging Face folder.
+
+    Errors: UserError if the folder has no readable `tokenizer.json`.
+    """
+    file = folder / FILE
+    try:
+        return TextTokenizer(Tokenizer.from_file(str(file)), max_length=max_length)
+    except UserError:
+        raise
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"no readable tokenizer at {file}: {error}; expected a folder with {FILE}") from error
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """SHA-256 of the folder's `tokenizer.json`."""
+    return hashlib.sha256((folder / FILE).read_bytes()).hexdigest()

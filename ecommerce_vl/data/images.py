@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 # Decompression bombs are refused by our own check of the header, which names the limit.
 Image.MAX_IMAGE_PIXELS = None
 ORIENTATION_TAG = 0x0112
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 WHITE = (255, 255, 255)
 
 

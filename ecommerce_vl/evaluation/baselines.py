@@ -6,6 +6,7 @@ order, and runs through the same tasks, pools and intervals as the model. No bas
 """
 
 import io
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,8 +15,11 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 RANDOM_DIMENSION = 32
+_WORD = r"\b\w+\b"  # single characters count: sizes and model numbers are made of them
 _LAYOUT = 8  # cells a side
 _HUE_BINS, _SATURATION_BINS, _VALUE_BINS = 12, 4, 4
+_HISTOGRAM_BINS = _HUE_BINS * _SATURATION_BINS * _VALUE_BINS
+_COLOUR_DIMENSION = _HISTOGRAM_BINS + 3 * _LAYOUT**2
 
 
 def random_vectors(count: int, *, seed: int) -> np.ndarray:
@@ -29,9 +33,10 @@ def tfidf_vectors(titles: Sequence[str], *, fitted_on: Sequence[str]) -> csr_mat
 
     Vocabulary and idf come from `fitted_on`: the gallery itself for retrieval (as a search index would), the train
     split for classification. A title that shares no term with it is a zero row, which ties with everything.
-    Errors: ValueError when `fitted_on` holds no word.
     """
-    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b")
+    if not any(re.search(_WORD, title) for title in fitted_on):
+        return csr_matrix((len(titles), 1))
+    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=_WORD)
     return vectorizer.fit(fitted_on).transform(titles)
 
 
@@ -41,20 +46,20 @@ def colour_vectors(images: Sequence[bytes | None]) -> np.ndarray:
     Both halves have norm sqrt(1/2); the histogram enters by its square root, so that its inner product is the
     Bhattacharyya coefficient. A missing or unreadable picture is a NaN row.
     """
-    return np.stack([_colour_vector(image) for image in images]).astype(np.float32)
+    rows = np.array([_colour_vector(image) for image in images], np.float32)
+    return rows.reshape(len(images), _COLOUR_DIMENSION)
 
 
 def _colour_vector(encoded: bytes | None) -> np.ndarray:
-    bins = _HUE_BINS * _SATURATION_BINS * _VALUE_BINS
     try:
         with Image.open(io.BytesIO(encoded or b"")) as image:
             image.draft("RGB", (64, 64))  # JPEG decodes at a fraction of its size: ten times faster
             picture = image.convert("RGB").resize((64, 64), Image.Resampling.BOX)
     except (UnidentifiedImageError, OSError, ValueError):
-        return np.full(bins + 3 * _LAYOUT**2, np.nan)
+        return np.full(_COLOUR_DIMENSION, np.nan)
     hsv = np.asarray(picture.convert("HSV"), np.int64).reshape(-1, 3)
     hue, saturation, value = (hsv * (_HUE_BINS, _SATURATION_BINS, _VALUE_BINS) // 256).T
     cells = (hue * _SATURATION_BINS + saturation) * _VALUE_BINS + value
-    histogram = np.sqrt(np.bincount(cells, minlength=bins) / len(cells))
+    histogram = np.sqrt(np.bincount(cells, minlength=_HISTOGRAM_BINS) / len(cells))
     layout = np.asarray(picture.resize((_LAYOUT, _LAYOUT), Image.Resampling.BOX), np.float64).ravel() + 1.0
     return np.concatenate([histogram, layout / np.linalg.norm(layout)]) / np.sqrt(2.0)

@@ -3,6 +3,9 @@
 The label is the whole path ("A > B > C"), so that two leaves of one name stay apart. The invariant: nothing is chosen
 on the test rows. Neighbours and weights come from the train split, C from the validation split; test rows of a class
 that training never saw cannot be answered, and are counted apart (`unseen`) instead of entering the means.
+
+The probe of picture and title together reads the `product` unit vector, which every product has: a concatenation
+[v ; t] would need a zero vector where one modality is missing, and none is ever made up.
 """
 
 import warnings

@@ -71,7 +71,8 @@ class EmbeddedProducts:
 
     def take(self, rows: Sequence[int] | np.ndarray) -> "EmbeddedProducts":
         """The products at `rows` (int or bool index), in that order."""
-        rows = np.arange(len(self))[np.asarray(rows)]
+        rows = np.asarray(rows)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
         lists = ("ids", "titles", "category_paths", "locales", "adult", "images")
         return EmbeddedProducts(
             **{name: [getattr(self, name)[row] for row in rows] for name in lists},

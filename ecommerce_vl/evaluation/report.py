@@ -60,7 +60,7 @@ _FACTS = {
     "n": ("n", "{:,}"),
     "candidates": ("candidates", "{:,}"),
     "mean_relevant": ("right answers", "{:.1f}"),
-    _TIES: ("ties at 10", "{:.0%}"),
+    _TIES: ("ties at\u00a010", "{:.0%}"),
     "unseen": ("unseen", "{:,}"),
     "C": ("C", "{:g}"),
     "coverage": ("coverage", "{:.0%}"),
@@ -139,6 +139,8 @@ def tables(metrics: dict[str, dict]) -> list[Table]:
             names = dict.fromkeys(name for entries in methods.values() for name in entries if name != _TIES)
             rows = [_row(parts, entries, shown=shown) for parts, entries in methods.items()]
             heads = [_FACTS[name][0] for name in shown]
+            if task == "category":
+                heads[shown.index("candidates")] = "classes"
             found.append(Table(title=title, question=question, metrics=list(names), facts=heads, rows=rows))
     return found
 

@@ -15,6 +15,7 @@ from ecommerce_vl.evaluation.products import EmbeddedProducts
 
 TIE_CUTOFF = 10
 _CROSS_MODAL = ("hit@1", "hit@5", "hit@10", "mrr")
+_RELATED = {"catalog": "the same product", "group": "variants of one style", "category": "of one leaf category"}
 _SAME = ("hit@1", "hit@5", "hit@10", "mrr", "recall@10", "map_at_r")
 
 
@@ -75,8 +76,10 @@ def missing(products: EmbeddedProducts, *, setting: Setting) -> str:
         return (
             f"only {len(candidates.documents)} product has a vector of its {setting.document_view}; ranking needs two"
         )
+    if setting.exclude_self and np.bincount(np.unique(candidates.labels, return_inverse=True)[1]).max() < 2:
+        return f"no two products of this split are known to be {_RELATED[setting.relation]}"
     if not len(candidates.queries) and setting.exclude_self:
-        return f"no two products with a vector of their {setting.query_view} share a known {setting.relation}"
+        return f"no two products with a vector of their {setting.query_view} are {_RELATED[setting.relation]}"
     if not len(candidates.queries):
         return f"no product has both {setting.query_view} and {setting.document_view}"
     return ""

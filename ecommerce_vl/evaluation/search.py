@@ -125,8 +125,9 @@ def rank(
 ) -> Ranking:
     """Ranks the gallery for every query; a document is relevant when its label equals the query's.
 
-    Shapes: as in `top_k`; labels int (N,) and (M,). The depth grows to max |R| where that is larger, so that metrics
-    cut at |R| are exact. `kept` documents per query are returned by row.
+    Shapes: as in `top_k`; labels int (N,) and (M,). The depth grows beyond max |R| where that is larger, so that
+    metrics cut at |R| are exact and a tie at the cut-off shows its wrong side. `kept` documents per query are
+    returned by row.
     """
     num_relevant = count_relevant(
         query_labels,
@@ -135,7 +136,7 @@ def rank(
         gallery_ids=gallery_ids,
         exclude_self=exclude_self,
     )
-    depth = max(depth, int(num_relevant.max(initial=0)))
+    depth = max(depth, int(num_relevant.max(initial=0)) + tie_cutoff)
     parts = []
     for span, rows, scores in ranked_blocks(
         queries, gallery=gallery, gallery_ids=gallery_ids, k=depth, query_ids=query_ids if exclude_self else None

@@ -84,7 +84,7 @@ def _measure_retrieval(results: Results, *, setting: retrieval.Setting, colours:
         products, setting=setting, colours=colours, seed=seed
     ).items():
         prefix = f"{setting.key}/{method}".rstrip("/")
-        holes = _holes(queries, pool.queries) + _holes(documents, pool.documents)
+        holes = max(_holes(queries, pool.queries), _holes(documents, pool.documents))
         if holes:
             results.skipped[prefix] = _no_picture(holes)
             continue
@@ -182,7 +182,7 @@ def _holes(table, rows: np.ndarray) -> int:
 
 
 def _no_picture(holes: int) -> str:
-    return f"{holes} products have an image vector but no readable picture, so the pools would differ"
+    return f"pictures missing or unreadable: {holes} of products with an image vector; the pools would differ"
 
 
 def _silent(done: int, total: int, name: str) -> None:

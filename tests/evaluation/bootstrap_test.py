@@ -1,3 +1,5 @@
+"""Intervals against the binomial formula and a plain loop over resamples; clusters are drawn whole."""
+
 import numpy as np
 import pytest
 

@@ -37,7 +37,7 @@ def products(count: int, *, prefix: str, seed: int, noise: float = 0.5) -> Embed
         ]
     )
     own = np.repeat(random.normal(size=(-(-count // 2), 16)), 2, axis=0)[:count]
-    lacks = {"image": np.arange(count) % 7 == 3, "text": np.arange(count) % 11 == 5}
+    lacks = {"image": np.arange(count) % 7 == 3, "text": (np.arange(count) % 11 == 5) & (np.arange(count) % 7 != 3)}
     vectors = {}
     for view in ("image", "text"):
         rows = meaning + own + noise * random.normal(size=(count, 16))

@@ -1,3 +1,5 @@
+"""Absence is NaN, columns stay aligned, and unknown keys relate nothing."""
+
 from dataclasses import replace
 
 import numpy as np

@@ -1,0 +1,120 @@
+"""Votes and averages by hand; what may and may not influence the choice of C."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from ecommerce_vl.evaluation import category
+
+
+def test_knn_vote_by_hand():
+    """Cosines 1.0 to class 1 and .95 twice to class 0: exp(1/.07) loses to 2 exp(.95/.07) by a hair."""
+    angle = np.arccos(0.95)
+    gallery = np.array([[1, 0], [np.cos(angle), np.sin(angle)], [np.cos(angle), -np.sin(angle)], [-1, 0]])
+    votes = category.knn_votes(
+        np.array([[1.0, 0.0]]),
+        gallery=gallery,
+        gallery_y=np.array([1, 0, 0, 2]),
+        gallery_ids=list("abcd"),
+        num_classes=4,
+    )
+    expected = [[2 * np.exp(0.95 / 0.07), np.exp(1 / 0.07), np.exp(-1 / 0.07), 0.0]]
+    np.testing.assert_allclose(votes, expected, rtol=1e-4)
+    # Only the 20 nearest vote: 30 far members of class 0 do not outvote 20 near ones of class 1.
+    many = np.concatenate([np.tile([[1.0, 0.0]], (20, 1)), np.tile([[0.99, np.sqrt(1 - 0.99**2)]], (30, 1))])
+    ids = [f"{i:02d}" for i in range(50)]
+    labels = np.array([1] * 20 + [0] * 30)
+    votes = category.knn_votes(np.array([[1.0, 0.0]]), gallery=many, gallery_y=labels, gallery_ids=ids, num_classes=2)
+    assert votes[0, 0] == 0.0
+
+
+def test_pool_keeps_seen_classes_and_counts_the_unseen(splits):
+    paths = list(splits["test"].category_paths)
+    paths[0], paths[1] = "", "Home > lamp"
+    pool = category.pool(
+        replace(splits["test"], category_paths=paths), train=splits["train"], validation=splits["test"]
+    )
+    assert pool.unseen == 1
+    assert pool.classes == ["Home > ball", "Home > box", "Home > cup"]
+    assert pool.test.tolist() == list(range(2, 60))
+    assert pool.coverage == pytest.approx(58 / 60)
+    assert [pool.classes[y] for y in pool.test_y] == paths[2:]
+    pictured = category.pool(splits["test"], train=splits["train"], validation=splits["test"], view="image")
+    assert splits["test"].present("image")[pictured.test].all() and len(pictured.test) == 51
+
+
+def blobs(count, *, seed, noise):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, count)
+    rows = np.eye(3)[labels] + noise * random.normal(size=(count, 3))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32), labels
+
+
+def test_linear_probe_learns_and_takes_its_strength_from_validation_only():
+    train, train_y = blobs(200, seed=0, noise=0.3)
+    test, test_y = blobs(100, seed=1, noise=0.3)
+    fit = {"train": train, "train_y": train_y, "num_classes": 3}
+    scores, strength = category.linear_scores(test, validation=test, validation_y=test_y, **fit)
+    assert (scores.argmax(axis=1) == test_y).mean() > 0.9
+    assert strength in category.C_GRID
+    # One test row or a hundred: the choice is the same, and the labels of test rows are not even an argument.
+    again, same = category.linear_scores(test[:1], validation=test, validation_y=test_y, **fit)
+    assert same == strength
+    np.testing.assert_allclose(again, scores[:1], atol=1e-6)
+    _, middle = category.linear_scores(test, validation=test[:0], validation_y=test_y[:0], **fit)
+    assert middle == 10.0
+    # All strengths get these three easy rows right: a tie keeps the strongest regularisation.
+    easy = np.eye(3, dtype=np.float32)
+    assert category.linear_scores(test, validation=easy, validation_y=np.arange(3), **fit)[1] == 1.0
+
+
+def test_linear_probe_picks_the_strength_that_validation_prefers():
+    """Noisy training labels: strong regularisation generalises, and is chosen; on the training rows the weak one is."""
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(120, 60)).astype(np.float32)
+    noisy = random.integers(0, 2, 120)
+    fit = {"train": rows, "train_y": noisy, "num_classes": 2}
+    assert category.linear_scores(rows, validation=rows, validation_y=noisy, **fit)[1] == 100.0
+    opposite = 1 - category.linear_scores(rows, validation=rows[:0], validation_y=noisy[:0], **fit)[0].argmax(axis=1)
+    _, chosen = category.linear_scores(rows, validation=rows, validation_y=np.where(opposite, 1, 0), **fit)
+    assert chosen == 1.0
+
+
+def test_linear_probe_on_sparse_rows_and_classes_missing_from_training():
+    train, train_y = blobs(150, seed=0, noise=0.1)
+    sparse = csr_matrix(train)
+    scores, _ = category.linear_scores(
+        sparse, train=sparse, train_y=train_y * 2, validation=sparse, validation_y=train_y * 2, num_classes=6
+    )
+    assert np.isneginf(scores[:, [1, 3, 5]]).all()
+    assert (scores.argmax(axis=1) == train_y * 2).mean() > 0.95
+
+
+def test_measure_by_hand_and_majority(splits):
+    pool = category.pool(splits["test"], train=splits["train"], validation=splits["validation"])
+    right = np.eye(3)[pool.test_y]
+    perfect = category.measure(right, pool=pool, C=10.0)
+    assert perfect["top1"] == {
+        "value": 1.0, "low": 1.0, "high": 1.0, "n": 60, "candidates": 3, "coverage": 1.0, "unseen": 0, "C": 10.0
+    }  # fmt: skip
+    majority = category.measure(category.majority_scores(pool), pool=pool)
+    assert majority["top1"]["value"] == pytest.approx(20 / 60)
+    assert majority["top5"]["value"] == 1.0
+    assert majority["macro_f1"]["value"] == pytest.approx((2 * 20 / (60 + 20)) / 3)
+    assert majority["balanced_accuracy"]["value"] == pytest.approx(1 / 3)
+    # Intervals are over families of six variants, not over single listings.
+    single = category.measure(category.majority_scores(pool), pool=replace(pool, groups=np.arange(60)))
+    width = {name: entry["top1"]["high"] - entry["top1"]["low"] for name, entry in (("s", single), ("f", majority))}
+    assert width["f"] != width["s"]
+
+
+def test_missing_names_the_reason(splits):
+    none = replace(splits["train"], category_paths=[""] * 120)
+    parts = {"train": none, "validation": splits["validation"]}
+    assert "training has 0 categories" in category.missing(category.pool(splits["test"], **parts))
+    parts = {"train": splits["train"], "validation": splits["validation"]}
+    unseen = replace(splits["test"], category_paths=["Garden > hose"] * 60)
+    assert "60 have an unseen one" in category.missing(category.pool(unseen, **parts))
+    assert category.missing(category.pool(splits["test"], **parts)) == ""

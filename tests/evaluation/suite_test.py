@@ -1,0 +1,97 @@
+"""The promised keys, shared pools, reasons for what is skipped, determinism."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ecommerce_vl.evaluation import suite
+
+
+@pytest.fixture(scope="module")
+def results(splits):
+    return suite.run(splits["test"], train=splits["train"], validation=splits["validation"])
+
+
+def test_every_promised_key_is_measured_with_its_interval(results):
+    for key in (
+        "image_text/i2t/hit@1", "image_text/i2t/hit@10", "image_text/t2i/mrr", "image_text/i2t/random/hit@1",
+        "same_product/product/hit@1", "same_product/image/map_at_r", "same_product/text/tfidf/hit@1",
+        "same_product/image/colour_histogram/hit@1", "same_product/product/random/recall@10",
+        "same_style/product/mrr", "category/image/linear/top1", "category/product/knn/macro_f1",
+        "category/text/linear/balanced_accuracy", "category/image/colour_histogram/linear/top1",
+        "category/text/tfidf/linear/top5", "category/majority/top1",
+    ):  # fmt: skip
+        entry = results.metrics[key]
+        assert {"value", "low", "high", "n", "candidates", "coverage"} <= set(entry), key
+        assert 0.0 <= entry["low"] <= entry["high"] <= 1.0, key
+    assert results.skipped == {}
+    assert results.metrics["category/text/linear/top1"]["C"] in (1.0, 10.0, 100.0)
+    json.dumps(results.metrics, allow_nan=False)
+
+
+def test_baselines_share_the_pool_of_the_model(results):
+    for key, entry in results.metrics.items():
+        parts = key.split("/")
+        if set(parts) & {"random", "tfidf", "colour_histogram"}:
+            kept = [part for part in parts if part not in suite.BASELINES]
+            model = results.metrics["/".join(kept)]
+            for shared in ("n", "candidates", "coverage"):
+                assert entry[shared] == model[shared], (key, shared)
+
+
+def test_the_model_beats_chance_and_words_find_colour_and_shape(results):
+    value = {key: entry["value"] for key, entry in results.metrics.items()}
+    assert value["image_text/i2t/hit@10"] > 0.8 > 0.5 > value["image_text/i2t/random/hit@10"]
+    assert value["same_product/text/tfidf/hit@1"] == 1.0  # the two listings have the same words
+    assert value["category/text/tfidf/linear/top1"] == 1.0
+    assert value["category/majority/top1"] == pytest.approx(20 / 60)
+
+
+def test_the_same_seed_gives_the_same_results_and_progress_is_told(splits, results):
+    told = []
+    again = suite.run(
+        splits["test"],
+        train=splits["train"],
+        validation=splits["validation"],
+        progress=lambda done, total, name: told.append((done, total, name)),
+    )
+    assert again.metrics == results.metrics and again.grids == results.grids
+    assert [done for done, _, _ in told] == list(range(12)) and told[-1] == (11, 11, "done")
+
+
+def test_a_catalog_without_pictures_and_without_relations_is_measured_as_far_as_it_goes(splits):
+    bare = {
+        name: replace(
+            part,
+            images=[None] * len(part),
+            catalog_keys=np.full(len(part), -1),
+            group_keys=np.full(len(part), -1),
+            vectors={"text": part.vectors["text"], "product": part.vectors["product"]},
+        )
+        for name, part in splits.items()
+    }
+    results = suite.run(bare["test"], train=bare["train"], validation=bare["validation"])
+    assert results.skipped["image_text/t2i"] == "no product has a vector of its image"
+    assert results.skipped["same_product/image"] == "no product has a vector of its image"
+    assert "known to be the same product" in results.skipped["same_product/text"]
+    assert "category/image" in results.skipped
+    assert {key.split("/")[0] for key in results.metrics} == {"category"}
+    assert list(results.grids) == ["category/product"], "shown by leaf where no listings are related"
+
+
+def test_pictures_that_cannot_be_read_leave_the_baseline_out_and_say_so(splits):
+    broken = replace(splits["test"], images=[b"<html>", *splits["test"].images[1:]])
+    results = suite.run(broken, train=splits["train"], validation=splits["validation"])
+    assert "same_product/image/colour_histogram/hit@1" not in results.metrics
+    assert results.skipped["same_product/image/colour_histogram"].startswith("pictures missing or unreadable: 1 ")
+    assert results.metrics["same_product/image/hit@1"]["n"] > 0
+
+
+def test_empty_train_and_validation_skip_only_the_category_task(splits):
+    empty = splits["train"].take(np.array([], int))
+    results = suite.run(splits["test"], train=empty, validation=empty)
+    assert not any(key.startswith("category") for key in results.metrics)
+    assert "training has 0 categories" in results.skipped["category/text"]
+    assert results.metrics["image_text/i2t/hit@1"]["n"] > 0

@@ -11,7 +11,7 @@ import io
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 # Decompression bombs are refused by our own check of the header, which names the limit.
 Image.MAX_IMAGE_PIXELS = None
@@ -35,7 +35,7 @@ def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
     """
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # on damaged files the codecs raise anything from struct.error to KeyError
         start = data[:16]
         raise ImageDefect("not_an_image", f"{len(data)} bytes starting {start!r}") from error
     width, height = image.size
@@ -53,14 +53,31 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     try:
         image.load()
-        image = ImageOps.exif_transpose(image)
+        image = _upright(image)
+        if image.mode.startswith("I;16"):  # 16 bits a pixel, of which Pillow would clip all above 255 to white
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             image = image.convert("RGBA")
             canvas = Image.new("RGBA", image.size, (*WHITE, 255))
             return Image.alpha_composite(canvas, image).convert("RGB")
         return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
-        raise ImageDefect("truncated_image", str(error)) from error
+    except Exception as error:  # as above
+        raise ImageDefect("truncated_image", str(error) or type(error).__name__) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF data say; as it is where these are damaged, since the pixels are not."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # as above
+        return image
+
+
+def _is_upright(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(ORIENTATION_TAG, 1) == 1
+    except Exception:  # as above
+        return False
 
 
 def stored_image(data: bytes, *, max_pixels: int, min_side: int, max_side: int, quality: int) -> bytes:
@@ -83,7 +100,7 @@ def stored_image(data: bytes, *, max_pixels: int, min_side: int, max_side: int, 
         image.format == "JPEG"
         and image.mode == "RGB"
         and max(image.size) <= max_side
-        and image.getexif().get(ORIENTATION_TAG, 1) == 1
+        and _is_upright(image)
     )
     if image.format == "JPEG":
         image.draft("RGB", (max_side, max_side))
@@ -126,6 +143,10 @@ class ImagePipeline:
         image = decode(data, target=self.size, max_pixels=self.max_pixels)
         if rng is not None and augment is not None:
             return augment(_square(image), size=self.size, rng=rng)
+        return self.fit(image)
+
+    def fit(self, image: Image.Image) -> np.ndarray:
+        """An RGB picture on a white square of the model's size; (size, size, 3) uint8."""
         return np.asarray(_square(image).resize((self.size, self.size), Image.Resampling.BICUBIC))
 
 
@@ -137,7 +158,7 @@ def decode(data: bytes, *, target: int, max_pixels: int) -> Image.Image:
     if data[:2] == b"\xff\xd8":
         try:
             height, width, space, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-            if height * width <= max_pixels and space in ("YCbCr", "Gray") and b"Exif\x00" not in data[:4096]:
+            if height * width <= max_pixels and space in ("YCbCr", "Gray") and b"Exif\x00" not in data:
                 least = target if min(height, width) >= target else 0
                 return Image.fromarray(simplejpeg.decode_jpeg(data, min_height=least, min_width=least))
         except ValueError:

@@ -24,11 +24,12 @@ import pyarrow.parquet as pq
 from ecommerce_vl.data import feed as feeds
 from ecommerce_vl.data import shards, split
 from ecommerce_vl.data.images import ImageDefect, stored_image
+from ecommerce_vl.data.prepared import SUMMARY
 from ecommerce_vl.data.record import ALIASES, SPLITS, Product, canonical_name, to_product
 from ecommerce_vl.errors import UserError
 
 MAX_ID_LENGTH = 200
-SUMMARY = "prepare.json"
+
 
 
 @dataclasses.dataclass(frozen=True)

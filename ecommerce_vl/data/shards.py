@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -110,15 +112,8 @@ class EncodedBytes(tfds.decode.Decoder):
     decode_example_np = decode_batch_example = decode_batch_example_np = decode_example
 
 
-def open_source(folder: Path, *, split: str, images: bool = True) -> tfds.core.dataset_utils.Any:
-    """A random-access sequence of the records of one split: text as bytes, pictures as encoded bytes.
-
-    Args:
-      images: False leaves the pictures out, which reads the text fields much faster.
-    """
+def open_source(folder: Path, *, split: str) -> Sequence[dict[str, Any]]:
+    """A random-access sequence of the examples of one split: text as bytes, pictures as encoded bytes."""
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
-    decoders = {"images": EncodedBytes()}
-    if not images:
-        decoders = tfds.decode.PartialDecoding({name: True for name in FEATURES if name != "images"})
-    return tfds.builder_from_directory(str(folder)).as_data_source(split, decoders=decoders)
+    return tfds.builder_from_directory(str(folder)).as_data_source(split, decoders={"images": EncodedBytes()})

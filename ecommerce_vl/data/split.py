@@ -18,7 +18,7 @@ MAX_SHARED = 200  # a key on more products than this is a shop-wide default, not
 
 def valid_gtin(text: str) -> bool:
     """Whether a string is a GTIN-8, -12, -13 or -14 with a correct check digit that is not reserved or a filler."""
-    if not text.isdigit() or len(text) not in (8, 12, 13, 14) or len(set(text)) == 1:
+    if not (text.isascii() and text.isdigit()) or len(text) not in (8, 12, 13, 14) or len(set(text)) == 1:
         return False
     payload, check = text[:-1], int(text[-1])
     weighted = sum(int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(payload)))

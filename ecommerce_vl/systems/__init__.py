@@ -1,0 +1,27 @@
+"""The systems: one file a paper. Each says which encoders, which losses, and how to embed.
+
+A system is a class of a config with these members; loops, checkpoints and meshes know nothing else about it.
+
+    System(config, vocab_size)            reads its own fields of the config
+    .build(rngs)                          the modules
+    .loss(model, batch, rng, extra, mesh) -> (scalar, metrics, extra)
+    .constrain(params)                    what must hold after every update
+    .embed(model, batch, view)            unit vectors (B,D) of a view in `.views`
+"""
+
+from __future__ import annotations
+
+from ecommerce_vl.errors import UserError
+from ecommerce_vl.systems.eclip import EClip
+
+SYSTEMS = {"eclip": EClip}
+
+
+def build_system(config, *, vocab_size: int):
+    """The system that `config.system` names.
+
+    Errors: UserError for a name that is not in `SYSTEMS`.
+    """
+    if config["system"] not in SYSTEMS:
+        raise UserError(f"config.system is {config['system']!r}; expected one of {', '.join(SYSTEMS)}")
+    return SYSTEMS[config["system"]](config, vocab_size=vocab_size)

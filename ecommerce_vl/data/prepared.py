@@ -1,0 +1,98 @@
+"""Prepared data as the other rooms see it: a folder with its summary, its index table and its records."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ecommerce_vl.data import shards
+from ecommerce_vl.data.record import SPLITS
+from ecommerce_vl.errors import UserError
+
+SUMMARY = "prepare.json"
+
+
+def as_record(example: dict[str, Any]) -> dict[str, Any]:
+    """A stored example with its text decoded: canonical field -> string, `images` -> list of encoded bytes, keys."""
+    record: dict[str, Any] = {name: example[name].decode() for name in shards.STORED_FIELDS}
+    record |= {key: int(example[key]) for key in shards.KEYS}
+    names, values = example["attributes"]["name"], example["attributes"]["value"]
+    record["attributes"] = {name.decode(): value.decode() for name, value in zip(names, values, strict=True)}
+    record["images"] = [bytes(data) for data in example["images"]]
+    return record
+
+
+@dataclasses.dataclass
+class Records(Sequence):
+    """Random access to the records of one split, in index order; picklable, so that loader workers can carry it.
+
+    Args:
+      folder: of the prepared data.
+      split: one of `SPLITS`.
+      positions: int64, rows of the split to show, in this order.
+    """
+
+    folder: Path
+    split: str
+    positions: np.ndarray
+
+    @cached_property
+    def _source(self):
+        return shards.open_source(self.folder, split=self.split)
+
+    def __getstate__(self):
+        return {name: getattr(self, name) for name in ("folder", "split", "positions")}
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return as_record(self._source[int(self.positions[row])])
+
+
+class PreparedData:
+    """A folder written by `prepare`.
+
+    Errors: UserError if the folder holds no complete preparation.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        file = self.folder / SUMMARY
+        if not file.exists():
+            raise UserError(
+                f"no prepared data at {str(folder)!r}: {SUMMARY} is missing; "
+                f"run python -m ecommerce_vl.prepare --feed=FEED --out={folder}"
+            )
+        self.summary = json.loads(file.read_text())
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the shards; the same wherever the folder lies."""
+        return self.summary["fingerprint"]
+
+    @cached_property
+    def index(self):
+        """The index table (pyarrow): one row a product, in shard order."""
+        return pq.read_table(self.folder / "index.parquet")
+
+    def rows(self, split: str) -> dict[str, np.ndarray]:
+        """The index columns of one split."""
+        if split not in SPLITS:
+            raise UserError(f"--split={split}: expected one of {', '.join(SPLITS)}")
+        table = self.index.filter(pc.equal(self.index["split"], split))
+        return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+
+    def records(self, split: str, *, pairs_only: bool = False) -> Records:
+        """The records of one split; `pairs_only` shows those that have a picture and a title."""
+        rows = self.rows(split)
+        chosen = (rows["num_images"] > 0) & rows["has_text"] if pairs_only else np.ones(len(rows["id"]), bool)
+        return Records(self.folder, split, rows["position"][chosen])

@@ -1,0 +1,195 @@
+"""The public face of a trained run: `vl.load(RUN)` and vectors of products, pictures and words.
+
+Evaluation, export, search and the notebooks use exactly this, so what was evaluated is what is served. Invariants:
+rows come back in the order given; a vector has unit L2 norm or is absent (NaN), never zeros; the result of a row does
+not depend on the others in the call.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+from PIL import Image
+
+from ecommerce_vl.data.images import ImageDefect, to_rgb
+from ecommerce_vl.data.text import TextTemplate
+from ecommerce_vl.data.tokenizer import load_tokenizer, tokenizer_digest
+from ecommerce_vl.errors import UserError
+from ecommerce_vl.systems import build_system
+from ecommerce_vl.training import workdir as workdirs
+from ecommerce_vl.training.checkpoint import Checkpoints
+from ecommerce_vl.training.state import define_model
+
+ImageLike = bytes | str | os.PathLike | Image.Image
+BATCH_SIZE = 256
+
+
+def load(workdir: str | Path, *, log: Callable[[str], None] = print) -> Encoder:
+    """The encoder of a run's newest sound checkpoint, on the first device.
+
+    Args:
+      workdir: written by `python -m ecommerce_vl.train`.
+      log: receives a line for every damaged checkpoint that is passed over.
+
+    Errors: UserError if there is no run, no checkpoint, or its tokenizer is not the one it was trained with.
+    """
+    workdir = Path(workdir)
+    config = workdirs.read_config(workdir)
+    if not (workdir / "checkpoints").is_dir():
+        raise UserError(f"no checkpoint in {workdir}; train it first: python -m ecommerce_vl.train --workdir={workdir}")
+    checkpoints = Checkpoints(workdir / "checkpoints", log=log)
+    return Encoder(workdir, config, checkpoints)
+
+
+class Encoder:
+    """Turns products, pictures and words into unit vectors of one space.
+
+    Attributes:
+      config: the resolved config of the run.          step: optimizer updates of the checkpoint.
+      dim: D.                                          digest: of the parameters.
+      space_id: changes if and only if vectors are not comparable.
+    """
+
+    def __init__(self, workdir: Path, config: Mapping[str, Any], checkpoints: Checkpoints):
+        self.config, self.batch_size = config, BATCH_SIZE
+        self.pipeline = workdirs.read_preprocess(workdir)
+        self.tokenizer = load_tokenizer(workdir / "tokenizer", max_length=config["text"]["max_length"])
+        self.template = TextTemplate(fields=(), field_dropout=0.0)
+        system = build_system(config, vocab_size=self.tokenizer.vocab_size)
+        graphdef, abstract = define_model(system)
+        here = NamedSharding(jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",)), P())
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), abstract)
+        restored = checkpoints.restore_latest({"params": abstract}, partial=True)
+        checkpoints.close()
+        if restored is None:
+            raise UserError(
+                f"no checkpoint in {workdir}; train it first: python -m ecommerce_vl.train --workdir={workdir}"
+            )
+        state, meta = restored
+        token_digest = tokenizer_digest(workdir / "tokenizer")
+        if token_digest != meta["tokenizer"]:
+            raise UserError(
+                f"{workdir}/tokenizer is not the one that the checkpoint was trained with (digest {token_digest[:12]}, "
+                f"expected {meta['tokenizer'][:12]}); put the original tokenizer.json back"
+            )
+        self.params, self.step, self.dim = state["params"], meta["step"], config["embed_dim"]
+        self.name = f"{config['system']}-{config['size']}"
+        self.digest = _hash({name: digest for name, digest in meta["digests"].items() if name.startswith("params/")})
+        self.preprocess = json.loads((workdir / "preprocess.json").read_text())
+        self.text = {
+            "tokenizer_digest": token_digest,
+            "max_length": config["text"]["max_length"],
+            "template": "title",
+        }
+        self.fusion = {"kind": "norm(image + text)", "missing": "the other one"}
+        self.data = meta["data"]
+        self.space_id = _hash([self.digest, self.preprocess, self.text, self.fusion])[:16]
+        self._embed = jax.jit(
+            lambda params, batch, view: system.embed(nnx.merge(graphdef, params), batch, view), static_argnames="view"
+        )
+
+    def embed_products(self, records: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """One vector (N,D) float32 a product, from its main picture and its title, or from the one that there is.
+
+        Args:
+          records: mappings with `title` (string, may be missing) and a picture under `images` (list), `image` or
+            `image_link`: encoded bytes, a path, or a PIL image.
+
+        A product without either has a row of NaN.
+        """
+        return self.embed_views(records)["product"]
+
+    def embed_views(self, records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+        """Vectors (N,D) of the views "image", "text" and "product" in one pass; NaN where the modality is absent."""
+        return self._run(
+            [_main_picture(record) for record in records],
+            [self.template.title({"title": record.get("title") or ""}) for record in records],
+            views=("image", "text", "product"),
+        )
+
+    def embed_images(self, images: Sequence[ImageLike]) -> np.ndarray:
+        """One vector (N,D) float32 a picture: encoded bytes, a path, or a PIL image.
+
+        Errors: UserError that names the first picture that cannot be read.
+        """
+        vectors = self._run(images, [""] * len(images), views=("image",), strict=True)
+        return vectors["image"]
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """One vector (N,D) float32 a text; NaN for an empty one."""
+        return self._run([None] * len(texts), list(texts), views=("text",))["text"]
+
+    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """One vector (N,D) float32 a search query; a dual encoder reads queries as it reads titles."""
+        return self.embed_texts(texts)
+
+    def _run(self, images, texts, *, views, strict=False) -> dict[str, np.ndarray]:
+        out = {view: np.full((len(texts), self.dim), np.nan, np.float32) for view in views}
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(texts), self.batch_size):
+                rows = slice(start, min(start + self.batch_size, len(texts)))
+                batch = self._batch(list(images[rows]), texts[rows], pool=pool, strict=strict)
+                present = {"image": batch["has_image"], "text": batch["has_text"]}
+                present["product"] = batch["has_image"] | batch["has_text"]
+                for view in views:
+                    if not present[view].any():
+                        continue
+                    vectors = np.asarray(self._embed(self.params, batch, view))[: rows.stop - rows.start]
+                    out[view][rows] = np.where(present[view][: len(vectors), None], vectors, np.nan)
+        return out
+
+    def _batch(self, images, texts, *, pool, strict) -> dict[str, np.ndarray]:
+        """Arrays of `batch_size` rows, or the next power of two for less, so that few shapes are compiled."""
+        num_rows = min(self.batch_size, 1 << max(0, len(texts) - 1).bit_length())
+        size = self.pipeline.size
+        pixels = np.zeros((num_rows, size, size, 3), np.uint8)
+        has_image = np.zeros(num_rows, bool)
+        for row, decoded in enumerate(pool.map(lambda image: self._pixels(image, strict=strict), images)):
+            if decoded is not None:
+                pixels[row], has_image[row] = decoded, True
+        ids, mask = self.tokenizer([*texts, *[""] * (num_rows - len(texts))])
+        return {
+            "image": pixels,
+            "has_image": has_image,
+            "text_ids": ids,
+            "text_mask": mask,
+            "has_text": mask.any(axis=1),
+        }
+
+    def _pixels(self, image: ImageLike | None, *, strict: bool) -> np.ndarray | None:
+        if image is None:
+            return None
+        try:
+            if isinstance(image, Image.Image):
+                return self.pipeline.fit(to_rgb(image))
+            return self.pipeline(image if isinstance(image, bytes) else Path(image).read_bytes())
+        except (ImageDefect, OSError) as error:
+            if strict:
+                name = f"{len(image)} bytes" if isinstance(image, bytes) else str(image)
+                raise UserError(f"cannot read the picture {name}: {error}; expected JPEG, PNG or WebP") from error
+            return None
+
+
+def _main_picture(record: Mapping[str, Any]) -> ImageLike | None:
+    for name in ("images", "image", "image_link"):
+        picture = record.get(name)
+        if isinstance(picture, (list, tuple)):
+            picture = picture[0] if picture else None
+        if picture is not None and not (isinstance(picture, (str, bytes)) and not picture):
+            return picture
+    return None
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,172 @@
+"""Checkpoints: one unit of state, saved atomically, verified when it is read.
+
+Orbax keeps no checksums and restores flipped bits silently, so every array travels with a digest of its bits. The
+digest is a sum over elements, computed on the devices where the array lies: it is the same for every sharding and
+moves no data. Invariants: a restore yields exactly what was saved, or names what differs; a damaged checkpoint is
+passed over for the one before it, and said so. Orbax appears in this file only.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from ecommerce_vl.errors import UserError
+from ecommerce_vl.training.sharding import path_name
+
+
+def array_digest(array: jax.Array) -> jax.Array:
+    """64 bits of an array's contents and order, as two uint32; any single flipped bit changes both.
+
+    Each element's bits are mixed with its flat index by a bijection, then all are added modulo 2^32.
+    """
+    width = array.dtype.itemsize
+    bits = array.astype(jnp.uint8) if array.dtype == jnp.bool_ else array
+    bits = jax.lax.bitcast_convert_type(bits, {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[width]).astype(jnp.uint32)
+    index = jnp.zeros((), jnp.uint32)
+    for axis, size in enumerate(bits.shape):
+        index = index * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
+    return jnp.stack([_mix(bits ^ _mix(index + jnp.uint32(salt))).sum(dtype=jnp.uint32) for salt in (1, 0x9E3779B9)])
+
+
+def _mix(x: jax.Array) -> jax.Array:
+    """A bijection of uint32 that spreads every bit over all (the finaliser of MurmurHash3)."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)
+
+
+@jax.jit
+def _digests(tree: Any) -> Any:
+    return jax.tree.map(array_digest, tree)
+
+
+def digests(tree: Any) -> dict[str, str]:
+    """Path -> digest (16 hex digits) of every array of a tree."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(_digests(tree)))
+    return {path_name(path): f"{int(pair[0]):08x}{int(pair[1]):08x}" for path, pair in flat}
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint that cannot be read, or that holds other bits than were saved."""
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+      folder: made if missing.
+      keep: how many of the latest to keep.
+      log: receives a line a human should read.
+    """
+
+    def __init__(self, folder: str | Path, *, keep: int = 2, log: Callable[[str], None] = print):
+        self.folder, self.log = Path(folder).absolute(), log
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True),
+        )
+
+    def steps(self) -> list[int]:
+        """Steps with a committed checkpoint, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: Any, *, meta: Mapping[str, Any]) -> None:
+        """Writes a checkpoint; on accelerators the writing goes on while training continues.
+
+        Errors: RuntimeError if orbax skips the save, which it does silently for a step that is not new.
+        """
+        meta = {**meta, "step": step, "digests": digests(state)}
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+        if not self._manager.save(step, args=args, force=True):
+            raise RuntimeError(f"the checkpoint of step {step} was not written; found steps {self.steps()}")
+        if jax.default_backend() == "cpu":
+            # The arrays of the CPU backend are written from where they lie, and the next step reuses that memory.
+            self.wait()
+
+    def wait(self) -> None:
+        """Returns when everything is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self.wait()
+        self._manager.close()
+
+    def meta(self, step: int) -> dict[str, Any]:
+        """What was saved beside the arrays."""
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        except Exception as error:  # orbax, tensorstore and json raise many kinds, and any of them means the same
+            raise DamagedCheckpoint(f"unreadable description ({type(error).__name__})") from error
+
+    def restore(self, step: int, abstract_state: Any, *, partial: bool = False) -> tuple[Any, dict[str, Any]]:
+        """The state of one step, verified, on the shardings of `abstract_state`, and what was saved beside it.
+
+        Args:
+          partial: `abstract_state` may leave out parts of the unit, such as the optimizer's.
+
+        Errors: UserError if leaves differ in name, shape or type; DamagedCheckpoint.
+        """
+        meta = self.meta(step)
+        _compare_names(abstract_state, meta, step=step, partial=partial)
+        try:
+            if partial:
+                args = ocp.args.PyTreeRestore(
+                    abstract_state,
+                    restore_args=ocp.checkpoint_utils.construct_restore_args(abstract_state),
+                    partial_restore=True,
+                )
+            else:
+                args = ocp.args.StandardRestore(abstract_state)
+            state = self._manager.restore(step, args=ocp.args.Composite(state=args))["state"]
+        except Exception as error:
+            raise DamagedCheckpoint(f"unreadable arrays ({type(error).__name__})") from error
+        found = digests(state)
+        wrong = sorted(name for name, digest in found.items() if digest != meta["digests"][name])
+        if wrong:
+            raise DamagedCheckpoint(f"{len(wrong)} damaged arrays, first {wrong[0]}")
+        return state, meta
+
+    def restore_latest(self, abstract_state: Any, *, partial: bool = False) -> tuple[Any, dict[str, Any]] | None:
+        """The newest sound checkpoint, or None if there is none at all; damaged ones are named and passed over.
+
+        Errors: UserError if checkpoints exist and every one is damaged.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return self.restore(step, abstract_state, partial=partial)
+            except DamagedCheckpoint as error:
+                self.log(f"checkpoint {step} in {self.folder} is damaged: {error}; trying the one before it")
+        if steps:
+            raise UserError(
+                f"all {len(steps)} checkpoints in {self.folder} are damaged; restore the folder from a copy, "
+                "or remove it to train from the start"
+            )
+        return None
+
+    def remove_after(self, step: int) -> None:
+        """Removes checkpoints newer than `step`: damaged ones, which would block saving those steps again."""
+        newer = [other for other in self.steps() if other > step]
+        for other in newer:
+            shutil.rmtree(self.folder / str(other))
+        if newer:
+            self._manager.reload()
+
+
+def _compare_names(abstract_state: Any, meta: Mapping[str, Any], *, step: int, partial: bool) -> None:
+    wanted = {path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(abstract_state)[0]}
+    saved = set(meta["digests"])
+    missing, unused = sorted(wanted - saved), sorted(saved - wanted)
+    if missing or (unused and not partial):
+        raise UserError(
+            f"checkpoint {step} does not fit the model: {len(missing)} arrays are not in it ({', '.join(missing[:3])}), "
+            f"{len(unused)} of its arrays are not in the model ({', '.join(unused[:3])}); "
+            "use the config that made it, or another --workdir"
+        )

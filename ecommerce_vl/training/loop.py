@@ -1,0 +1,281 @@
+"""Training, from an empty run directory or from where the last process stopped.
+
+The order inside the loop is an invariant: read the batch of step t, run the step, save if it is time, and only then
+look at the metrics of the step before, so that nothing waits for the device. The data position is the step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ecommerce_vl.data.batches import ToExample, training_batches
+from ecommerce_vl.data.images import Augment, ImagePipeline
+from ecommerce_vl.data.prepared import PreparedData, Records
+from ecommerce_vl.data.text import TextTemplate
+from ecommerce_vl.data.tokenizer import FILE as TOKENIZER_FILE
+from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest, train_tokenizer
+from ecommerce_vl.errors import UserError
+from ecommerce_vl.progress import duration
+from ecommerce_vl.training import workdir as workdirs
+from ecommerce_vl.training.checkpoint import Checkpoints
+from ecommerce_vl.training.mesh import batch_sharding, make_mesh
+from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
+from ecommerce_vl.training.preemption import Preemption
+from ecommerce_vl.training.state import define_model, make_state
+from ecommerce_vl.training.step import make_train_step
+from ecommerce_vl.training.writer import MetricWriter
+
+FINISHED, STOPPED = "finished", "stopped"
+
+
+def train(
+    config: Mapping[str, Any], workdir: Path, *, build_system: Callable, log: Callable[[str], None] = print
+) -> str:
+    """Trains a system on prepared data until `total_samples` have been seen, or a signal comes.
+
+    Args:
+      config: see `configs/eclip.py`.
+      workdir: the run directory; one that was stopped goes on.
+      build_system: (config, vocab_size) -> system.
+      log: receives lines for people.
+
+    Returns: FINISHED or STOPPED (after a committed save).
+
+    Errors: UserError for whatever the user can mend: config, data, devices, run directory, checkpoints.
+    """
+    # -- Run directory, devices, data --------------------------------------------------------------------------------
+    validate(config)
+    batch_size = config["batch_size"]
+    num_steps = max(1, config["total_samples"] // batch_size)
+    mesh = make_mesh(**config["mesh"], batch_size=batch_size)
+    data = PreparedData(config["data"]["path"])
+    records = data.records("train", pairs_only=True)
+    if len(records) == 0:
+        shown = data.summary
+        raise UserError(
+            f"no product of {data.folder} can train this system: {shown['splits']['train']} in the train split, none "
+            "with both a picture and a title; check the image links that prepare reported under repairs"
+        )
+    preemption = Preemption()
+    workdirs.open_workdir(workdir, config)
+    tokenizer = _tokenizer(config, workdir, data)
+    pipeline = ImagePipeline(size=config["image"]["size"], mean=config["image"]["mean"], std=config["image"]["std"])
+    workdirs.write_preprocess(workdir, pipeline)
+    log(f"devices  {jax.device_count()} x {jax.devices()[0].device_kind} · mesh {dict(mesh.shape)} · jax {jax.__version__}")
+    log(
+        f"data     {len(records):,} of {data.summary['splits']['train']:,} train products have picture and title · "
+        f"fingerprint {data.fingerprint[:12]}"
+    )
+
+    # -- Model, optimizer, state -------------------------------------------------------------------------------------
+    system = build_system(config, vocab_size=tokenizer.vocab_size)
+    schedule = learning_rate(config["optimizer"], batch_size=batch_size, num_steps=num_steps)
+    optimizer = make_optimizer(config["optimizer"], schedule=schedule)
+    graphdef, abstract_params = define_model(system)
+    abstract_state, init = make_state(system, optimizer, seed=config["seed"], mesh=mesh)
+    unit = {
+        "config": dict(config),
+        "data": {"fingerprint": data.fingerprint, "products": len(records)},
+        "tokenizer": tokenizer_digest(workdir / "tokenizer"),
+        "versions": workdirs.versions(),
+    }
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=config["checkpoint"]["keep"], log=log)
+    restored = checkpoints.restore_latest(abstract_state)
+    if restored is None:
+        state = init()
+    else:
+        state, meta = restored
+        _check_same_run(meta, unit, workdir=workdir)
+        checkpoints.remove_after(int(state.step))
+    start = int(state.step)
+    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(abstract_params))
+    log(
+        f"model    {config['system']} · {num_parameters / 1e6:.2f} M parameters · vocabulary {tokenizer.vocab_size:,} · "
+        f"batch {batch_size:,} · {num_steps:,} steps = {num_steps * batch_size / len(records):.1f} epochs"
+    )
+    if restored is not None:
+        log(f"resume   step {start:,} of {num_steps:,} in {workdir}, with the same order of products")
+
+    # -- Loop --------------------------------------------------------------------------------------------------------
+    train_step = make_train_step(
+        system, graphdef, optimizer, abstract_state=abstract_state, seed=config["seed"], mesh=mesh
+    )
+    writer = MetricWriter(workdir, resume_step=start)
+    batches = training_batches(
+        records,
+        _to_example(config, pipeline, tokenizer),
+        batch_size=batch_size,
+        seed=config["seed"],
+        steps=range(start, num_steps),
+        num_workers=config["data"]["num_workers"],
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    sharding = batch_sharding(mesh)
+    period = _Period(start, num_steps=num_steps, batch_size=batch_size, schedule=schedule, log=log)
+    pending = None
+    outcome = FINISHED
+    for step in range(start, num_steps):
+        batch = period.wait(_next_batch, batches, preemption)
+        if batch is not None:
+            batch = jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
+            state, metrics = train_step(state, batch)
+        stop = preemption.signal_name is not None
+        done = step + (batch is not None)
+        last = done == num_steps
+        if done > start and (stop or last or done % config["checkpoint"]["every_steps"] == 0):
+            checkpoints.save(done, state, meta=unit)
+        if pending is not None:
+            period.report(writer, *pending)
+            pending = None
+        if batch is not None and (done % config["log_every"] == 0 or last or step == start):
+            pending = (done, metrics)
+        if stop:
+            outcome = STOPPED
+            break
+    if pending is not None:
+        period.report(writer, *pending)
+    checkpoints.close()
+    writer.close()
+    preemption.close()
+    if outcome == STOPPED:
+        log(f"stopped  by {preemption.signal_name} at step {done:,}, saved; run the same command to continue")
+    else:
+        log(f"finished {num_steps:,} steps, {num_steps * batch_size:,} samples in {workdir}")
+    return outcome
+
+
+def validate(config: Mapping[str, Any]) -> None:
+    """Checks what would otherwise fail late or silently.
+
+    Errors: UserError, one for the first thing that is wrong.
+    """
+    image, text = config["image"], config["text"]
+    rules = (
+        (image["size"] % image["patch_size"] == 0, "image.size", image["size"], f"a multiple of {image['patch_size']}"),
+        (image["width"] % image["heads"] == 0, "image.width", image["width"], f"a multiple of {image['heads']} heads"),
+        (text["width"] % text["heads"] == 0, "text.width", text["width"], f"a multiple of {text['heads']} heads"),
+        (config["batch_size"] > 1, "batch_size", config["batch_size"], "at least 2, since the others are negatives"),
+        (config["log_every"] > 0, "log_every", config["log_every"], "at least 1"),
+        (config["checkpoint"]["every_steps"] > 0, "checkpoint.every_steps", 0, "at least 1"),
+        (bool(config["data"]["path"]), "data.path", config["data"]["path"], "the folder that prepare wrote"),
+        (
+            config["total_samples"] >= config["batch_size"],
+            "total_samples",
+            config["total_samples"],
+            f"at least one batch of {config['batch_size']}",
+        ),
+    )
+    for holds, key, found, expected in rules:
+        if not holds:
+            raise UserError(f"config.{key} is {found!r}; expected {expected}; set --config.{key}=...")
+
+
+def _tokenizer(config, workdir: Path, data: PreparedData) -> TextTokenizer:
+    """The run's tokenizer: of the run directory, else of the configured folder, else trained on the train split."""
+    text = config["text"]
+    folder = workdir / "tokenizer"
+    if not (folder / TOKENIZER_FILE).exists():
+        if text["tokenizer"]:
+            tokenizer = load_tokenizer(Path(text["tokenizer"]), max_length=text["max_length"])
+        else:
+            records = data.records("train")
+            template = _template(config)
+            texts = (template.enriched(records[row]) for row in range(len(records)))
+            tokenizer = train_tokenizer(texts, vocab_size=text["vocab_size"], max_length=text["max_length"])
+        tokenizer.save(folder)
+    return load_tokenizer(folder, max_length=text["max_length"])
+
+
+def _template(config) -> TextTemplate:
+    text = config["text"]
+    try:
+        return TextTemplate(
+            fields=tuple(text["fields"]), field_dropout=text["field_dropout"], word_dropout=text["word_dropout"]
+        )
+    except ValueError as error:
+        raise UserError(f"config.{error}") from error
+
+
+def _to_example(config, pipeline: ImagePipeline, tokenizer: TextTokenizer) -> ToExample:
+    augment = Augment(**{name: tuple(v) if isinstance(v, list) else v for name, v in config["augment"].items()})
+    return ToExample(image=pipeline, augment=augment, template=_template(config), tokenizer=tokenizer)
+
+
+def _check_same_run(meta: Mapping[str, Any], unit: Mapping[str, Any], *, workdir: Path) -> None:
+    if meta["tokenizer"] != unit["tokenizer"]:
+        raise UserError(
+            f"{workdir}/tokenizer is not the one that the checkpoint was trained with (digest {unit['tokenizer'][:12]}, "
+            f"expected {meta['tokenizer'][:12]}); put the original tokenizer.json back, or name another --workdir"
+        )
+    if meta["data"]["fingerprint"] != unit["data"]["fingerprint"]:
+        raise UserError(
+            f"the data has changed since this run began (fingerprint {unit['data']['fingerprint'][:12]}, "
+            f"expected {meta['data']['fingerprint'][:12]}); point --config.data.path at the original data, "
+            "or name another --workdir"
+        )
+
+
+def _next_batch(batches, preemption: Preemption):
+    """The next batch, or None once a signal has come: it may have ended the loader's processes first."""
+    if preemption.signal_name is not None:
+        return None
+    try:
+        return next(batches)
+    except Exception:
+        if preemption.signal_name is not None:
+            return None
+        raise
+
+
+@dataclasses.dataclass
+class _Period:
+    """What happened since the last log line: time, products, waiting for data."""
+
+    start: int
+    num_steps: int
+    batch_size: int
+    schedule: Callable
+    log: Callable[[str], None]
+
+    def __post_init__(self):
+        self.step, self.begin_s, self.wait_s = self.start, time.monotonic(), 0.0
+        self.first = True
+
+    def wait(self, function: Callable, *arguments) -> Any:
+        begin_s = time.monotonic()
+        result = function(*arguments)
+        self.wait_s += time.monotonic() - begin_s
+        return result
+
+    def report(self, writer: MetricWriter, step: int, metrics: Mapping[str, jax.Array]) -> None:
+        """Writes and prints the metrics of `step`; fetching them waits until the device has finished that step."""
+        values = {name: float(np.asarray(value)) for name, value in metrics.items()}
+        elapsed_s = max(time.monotonic() - self.begin_s, 1e-6)
+        # The first period holds the compilation; its rate would only mislead.
+        rate = 0.0 if self.first else (step - self.step) * self.batch_size / elapsed_s
+        values |= {
+            "learning_rate": float(self.schedule(step - 1)),
+            "products_per_s": rate,
+            "data_wait": self.wait_s / elapsed_s,
+            "samples": step * self.batch_size,
+        }
+        writer.scalars(step, values)
+        left = "" if self.first else f"  eta {duration((self.num_steps - step) * self.batch_size / max(rate, 1e-9))}"
+        invalid = f"  unreadable {values['invalid_rows']:.0f}" if values["invalid_rows"] else ""
+        self.log(
+            f"step {step:>7,}/{self.num_steps:,}  loss {values['loss']:.3f}  i→t {values['i2t_top1']:6.1%}  "
+            f"t→i {values['t2i_top1']:6.1%}  shared {values['shared_rows']:5.1%}  scale {values['logit_scale']:5.1f}  "
+            f"lr {values['learning_rate']:.1e}  gnorm {values['grad_norm']:.2f}  {rate:,.0f} prod/s  "
+            f"wait {values['data_wait']:.0%}{invalid}{left}"
+        )
+        sys.stdout.flush()
+        self.step, self.begin_s, self.wait_s, self.first = step, time.monotonic(), 0.0, False

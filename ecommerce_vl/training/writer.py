@@ -1,0 +1,47 @@
+"""The metric writer: JSON lines always, TensorBoard events beside them.
+
+Invariant: `metrics.jsonl` has each step once; a run that resumes at step t first drops the lines after t.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+FILE = "metrics.jsonl"
+
+
+def read_metrics(workdir: Path) -> list[dict]:
+    """The lines of a run's `metrics.jsonl`; a last line cut short by a kill is left out."""
+    file = Path(workdir) / FILE
+    rows = []
+    for line in file.read_text().splitlines() if file.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+class MetricWriter:
+    """Appends scalars a step; `resume_step` is the step that training goes on from."""
+
+    def __init__(self, workdir: Path, *, resume_step: int):
+        kept = [row for row in read_metrics(workdir) if row["step"] <= resume_step]
+        partial = workdir / f"{FILE}.partial"
+        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        partial.replace(workdir / FILE)
+        self._lines = open(workdir / FILE, "a", buffering=1)  # noqa: SIM115 - lives as long as the run
+        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step + 1)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self._lines.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._lines.close()
+        self._events.close()

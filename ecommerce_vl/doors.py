@@ -46,8 +46,12 @@ def fail(door: str, message: str) -> None:
 
 def _parse(argv: list[str], *, door: str) -> list[str]:
     try:
-        return app.parse_flags_with_usage(argv) if _wants_help(argv) else flags.FLAGS(argv)
-    except (flags.Error, KeyError, AttributeError, ValueError, TypeError, OSError, ImportError, SyntaxError) as error:
+        rest = app.parse_flags_with_usage(argv) if _wants_help(argv) else flags.FLAGS(argv)
+        for name in flags.FLAGS:
+            # ml_collections reports a config file that it cannot read at the first look inside, so look now.
+            getattr(flags.FLAGS[name].value, "to_dict", None)
+        return rest
+    except Exception as error:  # a config file is the user's own program and raises anything
         fail(door, _flag_message(error, argv))
 
 
@@ -56,12 +60,55 @@ def _wants_help(argv: list[str]) -> bool:
 
 
 def _flag_message(error: Exception, argv: list[str]) -> str:
+    """What was wrong with the flags, in one sentence; absl and ml_collections say it in their own terms."""
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    unknown = re.search(r"Unknown command line flag '([\w.]+)'", text)
-    if unknown:
+    if unknown := re.search(r"Unknown command line flag '([\w.]+)'", text):
         near = difflib.get_close_matches(unknown[1], list(flags.FLAGS), n=1)
-        text = f"there is no flag --{unknown[1]}" + (f"; did you mean --{near[0]}?" if near else "; see --help")
-    return text
+        return f"there is no flag --{unknown[1]}" + (f"; did you mean --{near[0]}?" if near else "; see --help")
+    if missing := re.match(r"flag --([\w.]+)=None: Flag --\1 must have a value other than None", text):
+        return f"--{missing[1]} is missing; expected --{missing[1]}=VALUE: {flags.FLAGS[missing[1]].help}"
+    if wrong := re.match(r"flag --([\w.\[\]]+)=(.*?): (.*)", text, re.DOTALL):
+        name, value, reason = wrong.groups()
+        if name == "config":
+            return f"--config={value} failed: {_last_line(reason)}; mend the file"
+        if "as a ConfigDict" in reason:
+            return f"--{name} is {value!r}; expected a group of keys, to be set one by one as --{name}.KEY=VALUE"
+        expected = flags.FLAGS[name].flag_type() if name in flags.FLAGS else f"another value: {_last_line(reason)}"
+        return f"--{name} is {value!r}; expected {expected}"
+    if isinstance(error, (KeyError, AttributeError)) and (key := _config_key(text, argv)):
+        return key
+    if "earlier failure to load" in text:
+        return f"--config={_config_file(argv)} cannot be read: {_last_line(text)}; check the path"
+    if isinstance(error, (flags.Error, OSError)):
+        return text
+    # The rest comes out of the config file itself.
+    line = f" (line {error.lineno})" if isinstance(error, SyntaxError) else ""
+    return f"--config={_config_file(argv)} failed: {type(error).__name__}: {_last_line(text)}{line}; mend the file"
+
+
+def _config_key(text: str, argv: list[str]) -> str | None:
+    """The message for an override of a key that the config lacks, or None if no override has the key of the error."""
+    key = (re.search(r"\.(\w+) does not exist", text) or re.search(r"(\w+)", text) or [None, ""])[1]
+    near = re.search(r'Did you mean "([^"]+)" instead', text)
+    for argument in argv[1:]:
+        path = re.match(r"--?(\w+(?:\.[\w\[\]]+)+)(=|$)", argument)
+        if path and key in (parts := path[1].split(".")):
+            place = parts.index(key)
+            meant = ".".join([*parts[:place], near[1], *parts[place + 1 :]]) if near else ""
+            fix = f"did you mean --{meant}?" if meant else f"the keys are those of {_config_file(argv)}"
+            return f"there is no config key --{path[1]}; {fix}"
+    return None
+
+
+def _config_file(argv: list[str]) -> str:
+    for place, argument in enumerate(argv):
+        if match := re.match(r"--?config(?:=(.*))?$", argument):
+            return match[1] or "".join(argv[place + 1 : place + 2])
+    return ""
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def _main(main: Callable[[], int | None], argv: list[str], *, door: str) -> int:
@@ -72,9 +119,11 @@ def _main(main: Callable[[], int | None], argv: list[str], *, door: str) -> int:
     except UserError as error:
         fail(door, str(error))
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            fail(door, f"{error.filename or 'the output'} is larger than this system lets a file be; see ulimit -f")
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             fail(door, f"the disk is full while writing {error.filename or 'the output'}; free space and run again")
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT):
             fail(door, f"cannot use {error.filename}: {os.strerror(error.errno)}; check the path and its permissions")
         raise
     except KeyboardInterrupt:

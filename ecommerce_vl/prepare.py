@@ -33,8 +33,11 @@ def main() -> None:
     from ecommerce_vl.data import preparation
     from ecommerce_vl.progress import Progress
 
+    if not OUT.value:
+        raise UserError("--out is empty; expected a folder for the prepared data")
     out = Path(OUT.value)
     config = CONFIG.value.to_dict()
+    preparation.validate(config)
     feed = draw_sample(FEED.value, out) if FEED.value.startswith("sample:") else FEED.value
     files = feeds.feed_files(feed)
     columns = preparation.parse_columns(config["columns"], files)
@@ -42,9 +45,8 @@ def main() -> None:
         for column, meaning in preparation.explain_columns(files, columns):
             print(f"{column:32s} -> {meaning}")
         return
-    existing = out / preparation.SUMMARY
-    if existing.exists():
-        if json.loads(existing.read_text())["request"] == preparation.request_digest(files, config):
+    if existing := preparation.read_summary(out):
+        if existing["request"] == preparation.request_digest(files, config):
             print(f"prepare: {out} already holds this feed with these settings; nothing to do")
             return
         if not OVERWRITE.value:
@@ -59,7 +61,7 @@ def draw_sample(name: str, out: Path) -> str:
     from ecommerce_vl.progress import Progress
 
     parts = name.split(":")[1:]
-    if not 1 <= len(parts) <= 2 or not all(part.isdigit() for part in parts) or int(parts[0]) < 1:
+    if not 1 <= len(parts) <= 2 or not all(part.isdecimal() for part in parts) or int(parts[0]) < 1:
         raise UserError(f"--feed={name}: expected sample:LISTINGS or sample:LISTINGS:SEED, such as sample:2000")
     num_listings, seed = int(parts[0]), int(parts[1]) if len(parts) > 1 else 0
     folder = out / "feed"
@@ -78,7 +80,7 @@ def print_summary(summary: dict, out: Path) -> None:
     repairs = ", ".join(f"{count} {reason}" for reason, count in summary["repairs"].items())
     print(f"rows     {summary['rows_in']:,} in = {summary['rows_out']:,} out + {rejected:,} rejected", end="")
     print(f" ({reasons})" if reasons else "")
-    print(f"repairs  {repairs or 'none'} (kept without the picture)" if repairs else "repairs  none")
+    print(f"repairs  {repairs} (kept without what was damaged)" if repairs else "repairs  none")
     print(
         f"content  {summary['with_image']:,} with a picture ({summary['images']:,} pictures), "
         f"{summary['with_title']:,} with a title, {summary['categories']:,} leaf categories"

@@ -13,6 +13,7 @@ import dataclasses
 import glob
 import gzip
 import io
+import itertools
 import json
 import zlib
 from collections.abc import Iterator, Mapping
@@ -96,16 +97,14 @@ def read_rows(file: Path) -> Iterator[Mapping[str, Any] | BadRow]:
         ) from error
 
 
-def columns_of(file: Path, *, num_rows: int = 100) -> list[str]:
-    """Column names seen in the first rows of a file, in order of appearance."""
-    seen: dict[str, None] = {}
-    for number, row in enumerate(read_rows(file)):
-        if number >= num_rows:
-            break
+def columns_of(file: Path, *, num_rows: int = 100) -> list[tuple[str, bool]]:
+    """(name, whether it lies under `attributes`) of the columns in the first rows of a file, in order of appearance."""
+    seen: dict[tuple[str, bool], None] = {}
+    for row in itertools.islice(read_rows(file), num_rows):
         if isinstance(row, Mapping):
             nested = nested_attributes(row)
-            seen.update(dict.fromkeys(column for column in row if column != "attributes" or not nested))
-            seen.update(dict.fromkeys(nested))
+            seen.update(dict.fromkeys((column, False) for column in row if column != "attributes" or not nested))
+            seen.update(dict.fromkeys((column, True) for column in nested))
     return list(seen)
 
 

@@ -41,7 +41,8 @@ def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageDefect(
-            "image_too_large", f"{width}x{height} is {width * height / 1e6:.0f} megapixels, limit {max_pixels / 1e6:.0f}"
+            "image_too_large",
+            f"{width}x{height} is {width * height / 1e6:.0f} megapixels, limit {max_pixels / 1e6:.0f}",
         )
     return image
 
@@ -96,12 +97,7 @@ def stored_image(data: bytes, *, max_pixels: int, min_side: int, max_side: int, 
     image = open_image(data, max_pixels=max_pixels)
     if min(image.size) < min_side:
         raise ImageDefect("image_too_small", f"{image.size[0]}x{image.size[1]}, shorter side below {min_side}")
-    as_is = (
-        image.format == "JPEG"
-        and image.mode == "RGB"
-        and max(image.size) <= max_side
-        and _is_upright(image)
-    )
+    as_is = image.format == "JPEG" and image.mode == "RGB" and max(image.size) <= max_side and _is_upright(image)
     if image.format == "JPEG":
         image.draft("RGB", (max_side, max_side))
     rgb = to_rgb(image)

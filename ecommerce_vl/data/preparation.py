@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,10 @@ from ecommerce_vl.data import feed as feeds
 from ecommerce_vl.data import shards, split
 from ecommerce_vl.data.images import ImageDefect, stored_image
 from ecommerce_vl.data.prepared import SUMMARY
-from ecommerce_vl.data.record import ALIASES, SPLITS, Product, canonical_name, to_product
+from ecommerce_vl.data.record import ALIASES, SPLITS, Product, field_of, to_product
 from ecommerce_vl.errors import UserError
 
 MAX_ID_LENGTH = 200
-
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +63,9 @@ def prepare_feed(
       config: see `configs/prepare.py`.
       progress: makes the progress callback of a named stage.
 
-    Errors: UserError for a missing or empty feed and for a wrong column mapping.
+    Errors: UserError for a missing or empty feed, a wrong column mapping and settings out of range.
     """
+    validate(config)
     files = feeds.feed_files(feed)
     columns = parse_columns(config["columns"], files)
     plan = _plan(files, columns, config)
@@ -73,14 +74,55 @@ def prepare_feed(
     partial.mkdir(parents=True)
     try:
         summary = _write(files, columns, plan, partial, config, progress("prepare"))
+        # The summary is the mark of completeness, so the old one goes first and the new one comes last.
+        (out / SUMMARY).unlink(missing_ok=True)
         for old in out.glob(f"{shards.DATASET}-*.array_record-*"):
             old.unlink()
-        # The summary is the mark of completeness, so it moves last.
         for file in sorted(partial.iterdir(), key=lambda file: file.name == SUMMARY):
             os.replace(file, out / file.name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return summary
+
+
+def read_summary(out: Path) -> dict | None:
+    """The summary of what was prepared into a folder, None where there is none.
+
+    Errors: UserError if the file is not one of ours, so that nobody's file is taken for it or replaced.
+    """
+    file = out / SUMMARY
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        return summary if summary["request"] else None
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is no summary of a preparation ({error}); remove it or name another --out") from error
+
+
+def validate(config: Mapping[str, Any]) -> None:
+    """Checks the settings before any work.
+
+    Errors: UserError naming every setting that is out of range.
+    """
+    images, fractions = config["images"], config["split"]["fractions"]
+    shares = isinstance(fractions, (list, tuple)) and all(isinstance(share, (int, float)) for share in fractions)
+    checks = [
+        ("rows_per_shard", config["rows_per_shard"], "at least 1", config["rows_per_shard"] >= 1),
+        ("images.max_pixels", images["max_pixels"], "at least 1", images["max_pixels"] >= 1),
+        ("images.min_side", images["min_side"], "at least 1", images["min_side"] >= 1),
+        ("images.max_side", images["max_side"], "from 16 to 65500, JPEG's limit", 16 <= images["max_side"] <= 65_500),
+        ("images.quality", images["quality"], "from 1 to 95", 1 <= images["quality"] <= 95),
+        (
+            "split.fractions",
+            fractions,
+            "three shares of train, validation and test that add up to 1, such as (0.8, 0.1, 0.1)",
+            shares and len(fractions) == 3 and min(fractions) >= 0 and abs(sum(fractions) - 1) < 1e-6,
+        ),
+    ]
+    wrong = [f"--config.{name} is {value!r}, expected {expected}" for name, value, expected, good in checks if not good]
+    if wrong:
+        raise UserError("; ".join(wrong))
 
 
 def parse_columns(text: str, files: list[Path]) -> dict[str, str]:
@@ -97,7 +139,7 @@ def parse_columns(text: str, files: list[Path]) -> dict[str, str]:
             )
         columns[name] = column
     if columns:
-        found = sorted({column for file in files for column in feeds.columns_of(file)})
+        found = sorted({column for file in files for column, _ in feeds.columns_of(file)})
         missing = [column for column in columns.values() if column not in found]
         if missing:
             raise UserError(
@@ -108,11 +150,14 @@ def parse_columns(text: str, files: list[Path]) -> dict[str, str]:
 
 
 def explain_columns(files: list[Path], columns: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(column, what it becomes) for every column of the first rows."""
-    chosen = {column: name for name, column in columns.items()}
-    seen = dict.fromkeys(column for file in files for column in feeds.columns_of(file))
-    seen.pop("attributes", None)
-    return [(column, chosen.get(column) or canonical_name(column) or "attribute") for column in seen]
+    """(column, what it becomes) for every column of the first rows, nested attributes as `attributes.name`."""
+    seen: dict[str, str] = {}
+    for file in files:
+        for column, nested in feeds.columns_of(file):
+            # Names in a wrong encoding would break the terminal and prepare.json.
+            shown = f"{'attributes.' if nested else ''}{column}".encode("utf-8", "replace").decode()
+            seen.setdefault(shown, field_of(column, nested=nested, columns=columns) or "attribute")
+    return list(seen.items())
 
 
 def _rows(files: list[Path], columns: Mapping[str, str]) -> Iterator[tuple[Path, Product | feeds.BadRow]]:
@@ -151,8 +196,7 @@ def _plan(files: list[Path], columns: Mapping[str, str], config: Mapping[str, An
                 }
             )
     if not kept:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in _count(rejects).items()) or "no rows at all"
-        raise UserError(f"--feed has no usable product in {', '.join(map(str, files))}: {reasons}")
+        raise _no_product(files, rejects)
     splits, counts = split.assign_splits(
         [row["id"] for row in kept],
         [row["split"] for row in kept],
@@ -166,6 +210,15 @@ def _plan(files: list[Path], columns: Mapping[str, str], config: Mapping[str, An
         for row, own_split in zip(kept, splits, strict=True)
     }
     return Plan(num_rows=num_rows, rejects=rejects, rows=rows, split_counts=counts)
+
+
+def _no_product(files: list[Path], rejects: list[Reject]) -> UserError:
+    reasons = ", ".join(f"{n} {reason}" for reason, n in _count(rejects).items()) or "no rows at all"
+    example = f"; row {rejects[0].row}: {rejects[0].detail}" if rejects and rejects[0].detail else ""
+    return UserError(
+        f"--feed has no usable product in {', '.join(map(str, files))}: found {reasons}{example}; "
+        "expected rows with an id and a title or a picture. Run with --explain to see what each column becomes."
+    )
 
 
 def _identity_defect(product: Product, seen: set[str]) -> tuple[str, str] | None:
@@ -187,9 +240,7 @@ def _numbered(values: Iterator[str]) -> dict[str, int]:
 
 def _write(files, columns, plan: Plan, folder: Path, config, progress) -> dict:
     rejects, repairs, index = list(plan.rejects), [], []
-    writers = {
-        name: shards.ShardWriter(folder, split=name, rows_per_shard=config["rows_per_shard"]) for name in SPLITS
-    }
+    writers = {name: shards.ShardWriter(folder, split=name, rows_per_shard=config["rows_per_shard"]) for name in SPLITS}
     rows = ((root, product) for root, product in _rows(files, columns) if getattr(product, "row", None) in plan.rows)
     product_key = 0
     for done, (product, images, defects) in enumerate(_with_images(rows, config["images"]), start=1):
@@ -199,6 +250,7 @@ def _write(files, columns, plan: Plan, folder: Path, config, progress) -> dict:
             rejects.append(reason)
         else:
             repairs += lost
+            repairs += [Reject(product.row, product.id, *repair) for repair in product.repairs]
             keys = plan.rows[product.row]
             # Unknown ids are negative and all different, so that an equality test never joins two unknowns.
             own = {name: keys[name] if keys[name] >= 0 else -(product_key + 1) for name in shards.KEYS[1:]}
@@ -222,6 +274,8 @@ def _write(files, columns, plan: Plan, folder: Path, config, progress) -> dict:
             writer.write(record)
             product_key += 1
         progress(done, len(plan.rows))
+    if not index:
+        raise _no_product(files, rejects)
     shards.write_metadata(folder, [writer.close() for writer in writers.values() if writer.shard_rows])
     pq.write_table(pa.Table.from_pylist(index), folder / "index.parquet")
     _write_rejects(folder / "rejects.parquet", rejects)
@@ -300,12 +354,14 @@ def _read_link(link: str, root: Path) -> bytes:
     """
     if "://" in link:
         raise ImageDefect("image_not_fetched", f"{link[:200]} is remote; download it beside the feed first")
-    path = (root / link).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise ImageDefect("image_outside_feed", f"{link[:200]} leaves {root}")
     try:
+        path = (root / link).resolve()
+        if "%" in link and not path.exists():
+            path = (root / urllib.parse.unquote(link)).resolve()
+        if not path.is_relative_to(root.resolve()):
+            raise ImageDefect("image_outside_feed", f"{link[:200]} leaves {root}")
         return path.read_bytes()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL in it; RuntimeError: links in a circle
         raise ImageDefect("missing_image_file", f"{link[:200]}: {type(error).__name__}") from error
 
 

@@ -7,9 +7,12 @@ and joined without reading a picture. Invariant: the same records in the same or
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +55,8 @@ class ShardWriter:
         # The image feature takes encoded bytes as a file object and stores them untouched.
         images = [io.BytesIO(data) for data in record["images"]]
         serialized = FEATURES.serialize_example(FEATURES.encode_example({**record, "images": images}))
-        self._writer.write(serialized)
+        with _disk_errors(self.folder):
+            self._writer.write(serialized)
         self.shard_rows[-1] += 1
         self.num_bytes += len(serialized)
 
@@ -78,8 +82,21 @@ class ShardWriter:
 
     def _close_shard(self) -> None:
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            writer, self._writer = self._writer, None
+            with _disk_errors(self.folder):
+                writer.close()
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Turns the writer's RuntimeError, which names the system's error only in its text, into the OSError that it is."""
+    try:
+        yield
+    except RuntimeError as error:
+        for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+            if os.strerror(code) in str(error):
+                raise OSError(code, os.strerror(code), str(folder)) from error
+        raise
 
 
 def write_metadata(folder: Path, split_infos: list[tfds.core.SplitInfo]) -> None:

@@ -59,7 +59,7 @@ class TextTransformer(nnx.Module):
           text_mask_BxL: bool, True at real tokens. A row without any is treated as showing its first position, which
             keeps the softmax finite; the caller masks such rows by `has_text`.
         """
-        visible_BxL = text_mask_BxL.at[:, 0].set(True)
+        visible_BxL = jnp.asarray(text_mask_BxL).at[:, 0].set(True)
         x_BxLxW = self.token[...][text_ids_BxL] + self.position[...][: text_ids_BxL.shape[1]]
         x_BxLxW = self.transformer(x_BxLxW, visible_BxL, keys_B)
         if self.pool == "cls":

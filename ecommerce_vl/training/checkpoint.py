@@ -53,6 +53,12 @@ def digests(tree: Any) -> dict[str, str]:
     return {path_name(path): f"{int(pair[0]):08x}{int(pair[1]):08x}" for path, pair in flat}
 
 
+def _shapes(tree: Any) -> dict[str, str]:
+    """Path -> shape and type as text, such as "(64, 16) float32"."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {path_name(path): f"{tuple(leaf.shape)} {leaf.dtype}" for path, leaf in flat}
+
+
 class DamagedCheckpoint(Exception):
     """A checkpoint that cannot be read, or that holds other bits than were saved."""
 
@@ -82,8 +88,8 @@ class Checkpoints:
 
         Errors: RuntimeError if orbax skips the save, which it does silently for a step that is not new.
         """
-        meta = {**meta, "step": step, "digests": digests(state)}
-        args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+        meta = {**meta, "step": step, "digests": digests(state), "shapes": _shapes(state)}
+        args = ocp.args.Composite(state=ocp.args.PyTreeSave(state), meta=ocp.args.JsonSave(meta))
         if not self._manager.save(step, args=args, force=True):
             raise RuntimeError(f"the checkpoint of step {step} was not written; found steps {self.steps()}")
         if jax.default_backend() == "cpu":
@@ -116,14 +122,11 @@ class Checkpoints:
         meta = self.meta(step)
         _compare_names(abstract_state, meta, step=step, partial=partial)
         try:
-            if partial:
-                args = ocp.args.PyTreeRestore(
-                    abstract_state,
-                    restore_args=ocp.checkpoint_utils.construct_restore_args(abstract_state),
-                    partial_restore=True,
-                )
-            else:
-                args = ocp.args.StandardRestore(abstract_state)
+            args = ocp.args.PyTreeRestore(
+                abstract_state,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(abstract_state),
+                partial_restore=partial,
+            )
             state = self._manager.restore(step, args=ocp.args.Composite(state=args))["state"]
         except Exception as error:
             raise DamagedCheckpoint(f"unreadable arrays ({type(error).__name__})") from error
@@ -164,6 +167,16 @@ def _compare_names(abstract_state: Any, meta: Mapping[str, Any], *, step: int, p
     wanted = {path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(abstract_state)[0]}
     saved = set(meta["digests"])
     missing, unused = sorted(wanted - saved), sorted(saved - wanted)
+    other = [
+        f"{name} is {meta['shapes'][name]} there and {shape} in the model"
+        for name, shape in _shapes(abstract_state).items()
+        if name in saved and meta["shapes"][name] != shape
+    ]
+    if other:
+        raise UserError(
+            f"checkpoint {step} does not fit the model: {'; '.join(other[:3])}; use the config that made it, "
+            "or another --workdir"
+        )
     if missing or (unused and not partial):
         raise UserError(
             f"checkpoint {step} does not fit the model: {len(missing)} arrays are not in it ({', '.join(missing[:3])}), "

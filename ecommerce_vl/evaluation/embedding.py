@@ -1,0 +1,51 @@
+"""From records to embedded products: the one place where evaluation meets an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ecommerce_vl.evaluation.products import VIEWS, EmbeddedProducts
+
+CHUNKS = 4  # encoder batches read at a time: bounds the pictures held as records
+
+
+class ViewEncoder(Protocol):
+    """What is needed of an encoder; `ecommerce_vl.encoder.Encoder` has it."""
+
+    batch_size: int
+
+    def embed_views(self, records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]: ...
+
+
+def embed(
+    encoder: ViewEncoder, records: Sequence[Mapping[str, Any]], *, progress: Callable[[int, int], None]
+) -> EmbeddedProducts:
+    """Vectors of all views and labels of all records; the text is the title alone, which leaks no label."""
+    columns: dict[str, list] = {
+        name: [] for name in ("ids", "titles", "category_paths", "catalog", "group", "locales", "adult", "images")
+    }
+    vectors: dict[str, list[np.ndarray]] = {view: [] for view in VIEWS}
+    size = CHUNKS * encoder.batch_size
+    for start in range(0, len(records), size):
+        chunk = [records[row] for row in range(start, min(start + size, len(records)))]
+        for record in chunk:
+            columns["ids"].append(record["id"])
+            columns["titles"].append(record["title"])
+            columns["category_paths"].append(record["product_type"])
+            columns["catalog"].append(record["catalog_key"])
+            columns["group"].append(record["group_key"])
+            columns["locales"].append(record["locale"])
+            columns["adult"].append(record["adult"])
+            columns["images"].append(record["images"][0] if record["images"] else None)
+        for view, rows in encoder.embed_views(chunk).items():
+            vectors[view].append(rows)
+        progress(start + len(chunk), len(records))
+    return EmbeddedProducts(
+        **{name: columns[name] for name in ("ids", "titles", "category_paths", "locales", "adult", "images")},
+        catalog_keys=np.array(columns["catalog"], np.int64),
+        group_keys=np.array(columns["group"], np.int64),
+        vectors={view: np.concatenate(rows) for view, rows in vectors.items() if rows},
+    )

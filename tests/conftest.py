@@ -1,0 +1,49 @@
+"""Eight simulated devices before JAX is imported, a compilation cache, and a prepared sample catalog for all tests."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CACHE = Path(tempfile.gettempdir()) / "ecommerce_vl_test_cache"
+os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8").strip()
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+sys.path.insert(0, str(ROOT))  # configs/ is a folder of the repository, not of the package
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def sample_data(tmp_path_factory) -> Path:
+    """The folder that `prepare --feed=sample:240` writes."""
+    from configs import prepare as prepare_config
+    from ecommerce_vl.data.preparation import prepare_feed
+    from ecommerce_vl.data.sample import write_sample
+
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(folder / "feed", num_listings=240, seed=0)
+    prepare_feed(
+        str(folder / "feed" / "products.jsonl"),
+        folder,
+        config=prepare_config.get_config().to_dict(),
+        progress=lambda label: lambda done, total: None,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config(sample_data) -> dict:
+    """A configuration that trains in seconds: one layer, 32 pixels, batch 32."""
+    from configs import quickstart
+
+    config = quickstart.get_config()
+    config.batch_size, config.total_samples = 32, 32 * 12
+    config.image.size, config.image.patch_size, config.image.depth, config.image.width = 32, 8, 1, 48
+    config.text.depth, config.text.width, config.text.max_length, config.text.vocab_size = 1, 32, 16, 400
+    config.embed_dim = 32
+    config.data.path = str(sample_data)
+    config.log_every, config.checkpoint.every_steps = 2, 4
+    return config.to_dict()

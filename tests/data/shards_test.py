@@ -1,0 +1,114 @@
+"""The shards are a TFDS data set that anybody can open without TensorFlow, and the same records give the same bytes."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ecommerce_vl.data.shards import KEYS, STORED_FIELDS, ShardWriter, fingerprint, open_source, write_metadata
+
+
+def jpeg(shade: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), (shade, 0, 0)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def record(row: int) -> dict:
+    return (
+        dict.fromkeys(STORED_FIELDS, "")
+        | {"id": f"p{row}", "title": "Größe 赤い"}
+        | dict.fromkeys(KEYS, row)
+        | {"attributes": [{"name": "fit", "value": "slim"}], "images": [jpeg(50 * n) for n in range(row % 3)]}
+    )
+
+
+def write(folder: Path, *, rows: int = 7) -> Path:
+    folder.mkdir()
+    writers = [ShardWriter(folder, split=split, rows_per_shard=3) for split in ("train", "test")]
+    for writer in writers:
+        for row in range(rows):
+            writer.write(record(row))
+    write_metadata(folder, [writer.close() for writer in writers])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write(tmp_path_factory.mktemp("shards") / "a")
+
+
+def test_records_come_back_in_order_with_pictures_untouched(folder):
+    source = open_source(folder, split="train")
+    assert len(source) == 7
+    for row in range(7):
+        found = source[row]
+        assert found["id"].decode() == f"p{row}"
+        assert found["title"].decode() == "Größe 赤い"
+        assert [bytes(image) for image in found["images"]] == record(row)["images"]
+        assert found["product_key"] == row
+        assert [name.decode() for name in found["attributes"]["name"]] == ["fit"]
+    assert sorted(file.name for file in folder.glob("*train*")) == [
+        f"products-train.array_record-0000{shard}-of-00003" for shard in range(3)
+    ]
+    assert not list(folder.glob("*.partial"))
+
+
+def test_pictures_can_be_left_out(folder):
+    assert "images" not in open_source(folder, split="test", images=False)[2]
+
+
+def test_an_unknown_split_is_named(folder):
+    with pytest.raises(ValueError, match="split is 'val'; expected one of train, validation, test"):
+        open_source(folder, split="val")
+
+
+def test_the_same_records_give_the_same_fingerprint(folder, tmp_path):
+    assert fingerprint(write(tmp_path / "same")) == fingerprint(folder)
+    assert fingerprint(write(tmp_path / "fewer", rows=6)) != fingerprint(folder)
+
+
+def test_tfds_alone_opens_them_without_a_framework(folder):
+    program = """
+import sys
+import tensorflow_datasets as tfds
+source = tfds.builder_from_directory(sys.argv[1]).as_data_source("train")
+product = source[2]
+assert product["images"].shape == (2, 30, 40, 3) and product["images"].dtype == "uint8", product["images"].shape
+assert abs(int(product["images"][1, 0, 0, 0]) - 50) < 4
+assert not {"tensorflow", "torch", "jax"} & set(sys.modules), sorted(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
+
+
+def test_the_room_itself_imports_no_framework():
+    program = """
+import sys
+from ecommerce_vl.data import feed, images, preparation, record, shards, split, text, tokenizer
+assert not {"tensorflow", "torch", "jax"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_full_disk_is_an_os_error(tmp_path):
+    """In a process of its own, since the limit on file sizes that stands in for the disk cannot be raised again."""
+    program = f"""
+import pathlib, resource, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import shards_test
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    shards_test.write(pathlib.Path(sys.argv[1]))
+except OSError as error:
+    print(error.errno, error.filename)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "full")], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["27", str(tmp_path / "full")]
+    assert np.array(open_source(write(tmp_path / "room"), split="train")[0]["product_key"]) == 0

@@ -1,0 +1,153 @@
+"""The encoders: scan against a plain loop, padding, stems, remat, stochastic depth by row."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from ecommerce_vl.models.dual import DualEncoder, unit
+from ecommerce_vl.models.text import TextTransformer
+from ecommerce_vl.models.transformer import Transformer
+from ecommerce_vl.models.vision import ConvStem, VisionTransformer
+
+TEXT = {
+    "vocab_size": 50,
+    "max_length": 12,
+    "width": 32,
+    "depth": 2,
+    "heads": 2,
+    "mlp_ratio": 4.0,
+    "drop_path": 0.0,
+    "remat": "none",
+}
+IMAGE = {
+    "image_size": 32,
+    "patch_size": 8,
+    "width": 32,
+    "depth": 2,
+    "heads": 2,
+    "mlp_ratio": 4.0,
+    "drop_path": 0.0,
+    "remat": "none",
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.25, 0.25, 0.25),
+}
+
+
+def text_encoder(**fields):
+    return TextTransformer(**TEXT | {"pool": "cls"} | fields, dtype=jnp.float32, rngs=nnx.Rngs(0))
+
+
+def image_encoder(**fields):
+    return VisionTransformer(
+        **IMAGE | {"pool": "cls", "stem": "patch"} | fields, dtype=jnp.float32, rngs=nnx.Rngs(0)
+    )
+
+
+def some_pixels(rows=3, size=32):
+    return np.random.default_rng(0).integers(0, 256, (rows, size, size, 3)).astype(np.uint8)
+
+
+def test_scanned_layers_equal_a_loop_over_them():
+    model = Transformer(32, depth=3, heads=2, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(1), (2, 5, 32))
+    mask = jnp.array([[True] * 5, [True, True, False, True, False]])
+    definition, stacked = nnx.split(model.blocks)
+    looped = x
+    for layer in range(3):
+        block = nnx.merge(definition, jax.tree.map(lambda leaf, layer=layer: leaf[layer], stacked))
+        looped = block(looped, mask, jnp.ones((2, 2)))
+    np.testing.assert_allclose(model(x, mask), model.norm(looped), atol=1e-5)
+
+
+def test_layers_start_different():
+    kernel = Transformer(32, depth=2, heads=2, rngs=nnx.Rngs(0)).blocks.attn.query.kernel[...]
+    assert kernel.shape == (2, 32, 32)
+    assert not np.allclose(kernel[0], kernel[1])
+
+
+@pytest.mark.parametrize("remat", ["dots", "full"])
+def test_rematerialisation_changes_no_gradient(remat):
+    x = jax.random.normal(jax.random.key(1), (2, 5, 32))
+
+    def grads(remat):
+        definition, params = nnx.split(Transformer(32, depth=2, heads=2, remat=remat, rngs=nnx.Rngs(0)))
+        return nnx.to_pure_dict(jax.grad(lambda p: (nnx.merge(definition, p)(x) ** 2).sum())(params))
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), grads("none"), grads(remat))
+
+
+@pytest.mark.parametrize("pool", ["cls", "mean"])
+def test_what_lies_under_the_padding_is_invisible(pool):
+    model = text_encoder(pool=pool)
+    mask = np.array([[True] * 4 + [False] * 8])
+    ids = np.arange(12)[None] + 1
+    other = np.where(mask, ids, 7)
+    np.testing.assert_allclose(model(ids, mask), model(other, mask), atol=1e-6)
+    np.testing.assert_allclose(model(ids[:, :4], mask[:, :4]), model(ids, mask), atol=1e-5)
+    assert np.abs(model(ids, mask) - model(np.roll(ids, 1, axis=1), mask)).max() > 1e-3
+
+
+def test_an_empty_text_is_finite():
+    assert np.isfinite(text_encoder()(np.zeros((2, 12), np.int32), np.zeros((2, 12), bool))).all()
+
+
+@pytest.mark.parametrize("stem", ["patch", "conv"])
+@pytest.mark.parametrize("pool", ["cls", "mean"])
+def test_pictures_become_one_state_each(stem, pool):
+    states = image_encoder(stem=stem, pool=pool)(some_pixels())
+    assert states.shape == (3, 32)
+    assert np.isfinite(states).all()
+
+
+def test_the_patch_stem_is_a_matrix_product_of_patches():
+    stem = image_encoder().stem.projection
+    pixels = jax.random.normal(jax.random.key(0), (1, 32, 32, 3))
+    patches = pixels.reshape(1, 4, 8, 4, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(1, 16, -1)
+    expected = patches @ stem.kernel[...].reshape(-1, 32) + stem.bias[...]
+    np.testing.assert_allclose(stem(pixels).reshape(1, 16, 32), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("patch_size", [4, 8, 16, 32])
+def test_the_convolutional_stem_reaches_the_resolution_of_the_patches(patch_size):
+    stem = ConvStem(patch_size=patch_size, width=64, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    assert stem(jnp.zeros((1, 64, 64, 3))).shape == (1, 64 // patch_size, 64 // patch_size, 64)
+
+
+@pytest.mark.parametrize("patch_size", [2, 14, 24])
+def test_the_convolutional_stem_names_a_patch_size_that_it_cannot_reach(patch_size):
+    with pytest.raises(ValueError, match=f"image.patch_size is {patch_size}"):
+        ConvStem(patch_size=patch_size, width=64, dtype=jnp.float32, rngs=nnx.Rngs(0))
+
+
+def test_stochastic_depth_belongs_to_the_row_and_is_off_in_evaluation():
+    model = image_encoder(drop_path=0.5)
+    pixels = some_pixels(4)
+    keys = jax.random.split(jax.random.key(0), 4)
+    trained = model(pixels, keys)
+    order = np.array([2, 0, 3, 1])
+    np.testing.assert_allclose(model(pixels[order], keys[order]), trained[order], atol=1e-5)
+    assert np.abs(trained - model(pixels)).max() > 1e-3
+    np.testing.assert_array_equal(model(pixels), model(pixels))
+
+
+def test_unit_has_a_finite_gradient_at_zero():
+    assert np.isfinite(jax.grad(lambda x: unit(x).sum())(jnp.zeros((1, 4)))).all()
+
+
+def test_dual_encoder_gives_unit_float32_vectors_from_bfloat16_computation():
+    model = DualEncoder(
+        image=IMAGE | {"pool": "cls", "stem": "conv"},
+        text=TEXT | {"pool": "cls"},
+        embed_dim=16,
+        temperature_init=0.07,
+        dtype=jnp.bfloat16,
+        rngs=nnx.Rngs(0),
+    )
+    for z in (model.encode_image(some_pixels()), model.encode_text(np.ones((3, 12), np.int32), np.ones((3, 12), bool))):
+        assert z.shape == (3, 16)
+        assert z.dtype == jnp.float32
+        np.testing.assert_allclose((z**2).sum(-1), 1, atol=1e-5)
+    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))} == {jnp.dtype("float32")}
+    assert float(jnp.exp(model.logit_scale[...])) == pytest.approx(1 / 0.07, rel=1e-5)

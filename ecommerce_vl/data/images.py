@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import warnings
 
 import numpy as np
 import simplejpeg
@@ -15,6 +16,8 @@ from PIL import Image, ImageOps
 
 # Decompression bombs are refused by our own check of the header, which names the limit.
 Image.MAX_IMAGE_PIXELS = None
+# What Pillow has to say about odd metadata would bury a door's own lines; what matters becomes an ImageDefect.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 ORIENTATION_TAG = 0x0112
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 WHITE = (255, 255, 255)
@@ -157,7 +160,7 @@ def decode(data: bytes, *, target: int, max_pixels: int) -> Image.Image:
             if height * width <= max_pixels and space in ("YCbCr", "Gray") and b"Exif\x00" not in data:
                 least = target if min(height, width) >= target else 0
                 return Image.fromarray(simplejpeg.decode_jpeg(data, min_height=least, min_width=least))
-        except ValueError:
+        except Exception:  # as above; KeyError for a colour space that simplejpeg does not know
             pass  # Pillow below either reads it or names the defect
     return to_rgb(open_image(data, max_pixels=max_pixels))
 

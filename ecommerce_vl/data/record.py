@@ -8,6 +8,7 @@ kept under `attributes`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import html
 import re
 from collections.abc import Mapping
@@ -109,7 +110,10 @@ def as_text(value: Any, *, depth: int = 0) -> str:
             value = bytes(value).decode()
         except UnicodeDecodeError:
             return ""
-    text = " ".join(UNPRINTABLE.sub(" ", LONE_SURROGATES.sub("\ufffd", str(value))).split())
+    text = str(value)
+    if not text.isprintable():  # nearly every value is, and the patterns cost more than the test
+        text = UNPRINTABLE.sub(" ", LONE_SURROGATES.sub("\ufffd", text))
+    text = " ".join(text.split())
     return "" if text.lower() in MISSING_WORDS else text
 
 
@@ -167,6 +171,7 @@ def nested_attributes(row: Mapping[str, Any]) -> dict[str, Any]:
     return pairs
 
 
+@functools.lru_cache(maxsize=4096)
 def _plain(column: str) -> str:
     return column.strip().lower().replace(" ", "_").removeprefix("g:")
 

@@ -33,7 +33,7 @@ def make_train_step(
         params = system.constrain(optax.apply_updates(state.params, updates))
         metrics = metrics | {
             "loss": loss,
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             "invalid_rows": (~batch["valid"]).sum(),
         }
         return TrainState(step=state.step + 1, params=params, opt_state=opt_state, extra=extra), metrics

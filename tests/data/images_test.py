@@ -162,6 +162,7 @@ def test_the_message_of_a_large_picture_names_found_and_limit():
         open_image(png_header(20_000, 10_000), max_pixels=LIMIT)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_bytes_are_read_or_refused_and_nothing_else():
     rng = np.random.default_rng(0)
     exif = Image.Exif()

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -58,10 +57,6 @@ def test_records_come_back_in_order_with_pictures_untouched(folder):
     assert not list(folder.glob("*.partial"))
 
 
-def test_pictures_can_be_left_out(folder):
-    assert "images" not in open_source(folder, split="test", images=False)[2]
-
-
 def test_an_unknown_split_is_named(folder):
     with pytest.raises(ValueError, match="split is 'val'; expected one of train, validation, test"):
         open_source(folder, split="val")
@@ -78,8 +73,8 @@ import sys
 import tensorflow_datasets as tfds
 source = tfds.builder_from_directory(sys.argv[1]).as_data_source("train")
 product = source[2]
-assert product["images"].shape == (2, 30, 40, 3) and product["images"].dtype == "uint8", product["images"].shape
-assert abs(int(product["images"][1, 0, 0, 0]) - 50) < 4
+assert [(image.shape, image.dtype) for image in product["images"]] == [((30, 40, 3), "uint8")] * 2
+assert abs(int(product["images"][1][0, 0, 0]) - 50) < 4
 assert not {"tensorflow", "torch", "jax"} & set(sys.modules), sorted(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
@@ -111,4 +106,3 @@ except OSError as error:
         [sys.executable, "-c", program, str(tmp_path / "full")], check=True, capture_output=True, text=True
     )
     assert done.stdout.split() == ["27", str(tmp_path / "full")]
-    assert np.array(open_source(write(tmp_path / "room"), split="train")[0]["product_key"]) == 0

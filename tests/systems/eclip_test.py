@@ -1,0 +1,116 @@
+"""e-CLIP as a system: missing modalities, the product view, the clamp, and the same step on any mesh."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import AxisType
+
+from ecommerce_vl.errors import UserError
+from ecommerce_vl.systems import build_system
+from ecommerce_vl.training.mesh import batch_sharding
+from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
+from ecommerce_vl.training.state import define_model, make_state
+from ecommerce_vl.training.step import make_train_step
+
+ROWS = 16
+
+
+@pytest.fixture(scope="module")
+def system(tiny_config):
+    return build_system(tiny_config, vocab_size=400)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    return {
+        "image": rng.integers(0, 256, (ROWS, 32, 32, 3)).astype(np.uint8),
+        "text_ids": rng.integers(3, 400, (ROWS, 16)).astype(np.int32),
+        "text_mask": np.arange(16)[None] < rng.integers(4, 16, (ROWS, 1)),
+        "has_image": np.ones(ROWS, bool),
+        "has_text": np.ones(ROWS, bool),
+        "valid": np.ones(ROWS, bool),
+        "product_key": np.arange(ROWS, dtype=np.int32),
+        "catalog_key": np.array([1, 1, 2, 2, *range(-1, -13, -1)], np.int32),
+        "group_key": np.arange(ROWS, dtype=np.int32),
+        "category_key": np.arange(ROWS, dtype=np.int32),
+    }
+
+
+def mesh_of(data, fsdp):
+    devices = jax.devices()[: data * fsdp]
+    return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2, devices=devices)
+
+
+def make_step(system, mesh, *, learning_rate_peak=1e-3):
+    fields = {
+        "learning_rate": learning_rate_peak,
+        "warmup_samples": 1,
+        "weight_decay": 0.1,
+        "b1": 0.9,
+        "b2": 0.98,
+        "eps": 1e-6,
+        "grad_clip": 1.0,
+    }
+    optimizer = make_optimizer(fields, schedule=learning_rate(fields, batch_size=ROWS, num_steps=10))
+    graphdef, _ = define_model(system)
+    abstract, init = make_state(system, optimizer, seed=0, mesh=mesh)
+    step = make_train_step(system, graphdef, optimizer, abstract_state=abstract, seed=0, mesh=mesh)
+    return init(), lambda state, rows: step(state, jax.device_put(rows, batch_sharding(mesh)))
+
+
+def test_training_is_the_same_on_every_mesh(system, batch):
+    losses = {}
+    for shape in ((1, 1), (8, 1), (2, 4)):
+        state, step = make_step(system, mesh_of(*shape))
+        losses[shape] = []
+        for _ in range(3):
+            state, metrics = step(state, batch)
+            losses[shape].append([float(metrics[name]) for name in ("loss", "grad_norm", "i2t_top1")])
+    for shape, found in losses.items():
+        np.testing.assert_allclose(found, losses[1, 1], rtol=2e-4, err_msg=str(shape))
+    assert losses[1, 1][2][0] < losses[1, 1][0][0]
+
+
+def test_rows_without_a_modality_do_not_count(system, batch):
+    model = system.build(nnx.Rngs(0))
+    mesh = mesh_of(1, 1)
+    missing = {**batch, "has_image": np.arange(ROWS) != 3, "has_text": np.arange(ROWS) != 5}
+    loss = jax.jit(lambda rows: system.loss(model, rows, jax.random.key(0), {}, mesh)[0])
+    blank = {**missing, "image": missing["image"].copy(), "text_mask": missing["text_mask"].copy()}
+    blank["image"][3], blank["text_mask"][5] = 0, False
+    assert float(loss(missing)) == pytest.approx(float(loss(blank)), abs=1e-6)
+    keep = np.setdiff1d(np.arange(ROWS), [3, 5])
+    alone = {name: rows[keep] for name, rows in batch.items()}
+    assert float(loss(missing)) == pytest.approx(float(loss(alone)), abs=1e-5)
+
+
+def test_the_product_is_both_or_the_one_that_there_is(system, batch):
+    model = system.build(nnx.Rngs(0))
+    rows = {**batch, "has_image": np.arange(ROWS) % 3 != 0, "has_text": np.arange(ROWS) % 3 != 1}
+    image, text, product = (np.asarray(system.embed(model, rows, view)) for view in ("image", "text", "product"))
+    both = image + text
+    both /= np.linalg.norm(both, axis=1, keepdims=True)
+    expected = np.where((np.arange(ROWS) % 3 == 0)[:, None], text, np.where((np.arange(ROWS) % 3 == 1)[:, None], image, both))
+    np.testing.assert_allclose(product, expected, atol=1e-5)
+
+
+def test_the_logit_scale_never_passes_its_maximum(system, batch):
+    state, step = make_step(system, mesh_of(1, 1), learning_rate_peak=5.0)
+    state.params["logit_scale"] = jnp.asarray(4.6, jnp.float32)
+    for _ in range(4):
+        state, _ = step(state, batch)
+        assert float(jnp.exp(state.params["logit_scale"])) <= 100.001
+
+
+def test_embedding_twice_is_bit_identical(system, batch):
+    model = system.build(nnx.Rngs(0))
+    for view in system.views:
+        np.testing.assert_array_equal(system.embed(model, batch, view), system.embed(model, batch, view))
+
+
+def test_an_unknown_system_is_named(tiny_config):
+    with pytest.raises(UserError, match="config.system is 'eclpi'; expected one of eclip"):
+        build_system(tiny_config | {"system": "eclpi"}, vocab_size=10)

@@ -1,0 +1,71 @@
+"""Meshes, and where each parameter of each shipped config lies; the tables are frozen under tests/golden."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+from jax.sharding import AxisType
+
+from configs import eclip, quickstart
+from ecommerce_vl.errors import UserError
+from ecommerce_vl.systems import build_system
+from ecommerce_vl.training.mesh import make_mesh
+from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
+from ecommerce_vl.training.sharding import partition_spec, path_name
+from ecommerce_vl.training.state import define_model, make_state
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CONFIGS = {"quickstart": quickstart.get_config} | {
+    f"eclip-{size}": lambda size=size: eclip.get_config(size) for size in eclip.SIZES
+}
+
+
+def table(config, mesh):
+    """One line a parameter: path, shape, spec."""
+    _, params = define_model(build_system(config, vocab_size=config.text.vocab_size))
+    flat, _ = jax.tree_util.tree_flatten_with_path(params)
+    return "".join(
+        f"{path_name(path):60s} {leaf.shape!s:24s} {partition_spec(path_name(path), leaf.shape, mesh)}\n"
+        for path, leaf in flat
+    )
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_sharding_table_of_each_config_is_frozen(name):
+    """Run with UPDATE_GOLDEN=1 to write the tables anew, then review the difference."""
+    mesh = jax.make_mesh((2, 4), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+    found, file = table(CONFIGS[name](), mesh), GOLDEN / f"sharding-{name}.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.write_text(found)
+    assert found == file.read_text()
+
+
+def test_optimizer_moments_lie_where_their_parameters_lie():
+    config = quickstart.get_config()
+    mesh = make_mesh(data=2, fsdp=4, batch_size=8)
+    system = build_system(config, vocab_size=512)
+    schedule = learning_rate(config.optimizer, batch_size=8, num_steps=10)
+    optimizer = make_optimizer(config.optimizer, schedule=schedule)
+    abstract, init = make_state(system, optimizer, seed=0, mesh=mesh)
+    state = init()
+    jax.tree.map(lambda leaf, wanted: None if leaf.sharding == wanted.sharding else pytest.fail(), state, abstract)
+    kernel = state.params["image"]["transformer"]["blocks"]["mlp"]["up"]["kernel"]
+    moment = state.opt_state[1][0].mu["image"]["transformer"]["blocks"]["mlp"]["up"]["kernel"]
+    assert kernel.sharding == moment.sharding
+    assert kernel.addressable_shards[0].data.shape[2] == kernel.shape[2] // 4
+
+
+def test_an_axis_that_does_not_divide_stays_whole():
+    mesh = make_mesh(data=2, fsdp=4, batch_size=8)
+    assert partition_spec("text/token", (1111, 32), mesh) == jax.sharding.PartitionSpec()
+
+
+def test_a_batch_that_does_not_divide_names_the_next_that_do():
+    with pytest.raises(UserError, match=r"batch_size is 60.*8 devices.*such as 56 or 64"):
+        make_mesh(data=-1, fsdp=1, batch_size=60)
+
+
+def test_axes_that_do_not_cover_the_devices():
+    with pytest.raises(UserError, match=r"data=3 x fsdp=2 = 6 devices, but there are 8"):
+        make_mesh(data=3, fsdp=2, batch_size=8)

@@ -150,7 +150,7 @@ class ImagePipeline:
 
 
 def decode(data: bytes, *, target: int, max_pixels: int) -> Image.Image:
-    """An RGB picture at least `target` pixels on its shorter side, where the original is.
+    """An RGB picture of at least twice `target` on its shorter side, where the original is.
 
     Errors: ImageDefect.
     """
@@ -158,7 +158,7 @@ def decode(data: bytes, *, target: int, max_pixels: int) -> Image.Image:
         try:
             height, width, space, _ = simplejpeg.decode_jpeg_header(data, strict=False)
             if height * width <= max_pixels and space in ("YCbCr", "Gray") and b"Exif\x00" not in data:
-                least = target if min(height, width) >= target else 0
+                least = 2 * target if min(height, width) >= 2 * target else 0
                 return Image.fromarray(simplejpeg.decode_jpeg(data, min_height=least, min_width=least))
         except Exception:  # as above; KeyError for a colour space that simplejpeg does not know
             pass  # Pillow below either reads it or names the defect

@@ -1,0 +1,92 @@
+"""The public API: `vl.load` and its vectors."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ecommerce_vl as vl
+from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.errors import UserError
+from ecommerce_vl.systems import build_system
+from ecommerce_vl.training.loop import FINISHED, train
+
+
+@pytest.fixture(scope="module")
+def workdir(tiny_config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder") / "run"
+    assert train(tiny_config, folder, build_system=build_system, log=lambda line: None) == FINISHED
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(workdir):
+    return vl.load(workdir)
+
+
+@pytest.fixture(scope="module")
+def records(sample_data):
+    rows = PreparedData(sample_data).records("train")
+    return [rows[row] for row in range(len(rows))]
+
+
+def test_vectors_are_unit_or_absent(encoder, records):
+    views = encoder.embed_views(records)
+    has_image = np.array([bool(record["images"]) for record in records])
+    has_text = np.array([bool(record["title"]) for record in records])
+    for view, present in (("image", has_image), ("text", has_text), ("product", has_image | has_text)):
+        assert views[view].shape == (len(records), encoder.dim)
+        assert views[view].dtype == np.float32
+        np.testing.assert_array_equal(np.isfinite(views[view]).all(axis=1), present)
+        np.testing.assert_allclose((views[view][present] ** 2).sum(1), 1, atol=1e-5)
+    assert not has_image.all() and not has_text.all()
+
+
+def test_a_row_does_not_depend_on_its_neighbours(encoder, records):
+    whole = encoder.embed_views(records)
+    alone = encoder.embed_views(records[3:4])
+    for view in whole:
+        np.testing.assert_allclose(alone[view][0], whole[view][3], atol=1e-5)
+
+
+def test_the_same_picture_in_every_form(encoder, records, tmp_path):
+    data = next(record["images"][0] for record in records if record["images"])
+    file = tmp_path / "picture.jpg"
+    file.write_bytes(data)
+    vectors = encoder.embed_images([data, str(file), file, Image.open(io.BytesIO(data))])
+    for vector in vectors[1:3]:
+        np.testing.assert_array_equal(vector, vectors[0])
+    # Pixels that were decoded elsewhere missed the reduction in the DCT domain; they are near, not equal.
+    assert vectors[3] @ vectors[0] > 0.999
+
+
+@pytest.mark.parametrize("name", ["image", "images", "image_link"])
+def test_products_as_a_user_writes_them(encoder, records, name):
+    record = next(record for record in records if record["images"] and record["title"])
+    picture = record["images"] if name == "images" else record["images"][0]
+    vector = encoder.embed_products([{"title": record["title"], name: picture}])
+    np.testing.assert_allclose(vector[0], encoder.embed_views([record])["product"][0], atol=1e-5)
+
+
+def test_words_and_queries_share_the_space(encoder):
+    np.testing.assert_array_equal(encoder.embed_queries(["red dress"]), encoder.embed_texts(["red dress"]))
+    assert np.isnan(encoder.embed_texts([""])).all()
+    assert encoder.embed_texts([]).shape == (0, encoder.dim)
+
+
+def test_an_unreadable_picture_is_named(encoder):
+    with pytest.raises(UserError, match="cannot read the picture 5 bytes"):
+        encoder.embed_images([b"hello"])
+
+
+def test_loading_twice_gives_the_same_space(encoder, workdir):
+    assert vl.load(workdir).space_id == encoder.space_id
+
+
+@pytest.mark.parametrize("what", ["nothing", "no checkpoint"])
+def test_a_folder_without_a_model_is_named(workdir, tmp_path, what):
+    if what == "no checkpoint":
+        (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
+    with pytest.raises(UserError, match="no trained run" if what == "nothing" else "no checkpoint"):
+        vl.load(tmp_path)

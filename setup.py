@@ -1,5 +1,7 @@
 """Packaging of ecommerce_vl. Every dependency has a reason; heavy ones are extras, imported where they are used."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 REQUIRES = [
@@ -22,6 +24,8 @@ REQUIRES = [
     "pillow>=11",  # decoding of every format
     "simplejpeg>=1.8",  # JPEG decoding, twice as fast as Pillow
     "scikit-learn>=1.5",  # probes and text baselines of the evaluation
+    "scipy>=1.13",  # sparse matrices and connected components of the evaluation
+    "threadpoolctl>=3.5",  # one thread for probes: two on a busy machine take ten times as long
     "tensorboardX>=2.6,<3",  # TensorBoard events without TensorFlow
     "matplotlib>=3.9",  # curves in the report
     "jinja2>=3.1",  # the HTML pages
@@ -36,7 +40,7 @@ setup(
     name="ecommerce_vl",
     version="0.1.0",
     description="Pretrains vision-language embeddings of e-commerce products in JAX.",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",

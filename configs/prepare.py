@@ -1,6 +1,6 @@
 """How a feed becomes shards.
 
-    python -m ecommerce_vl.prepare --feed=sample:2000 --out=DATA --config=configs/prepare.py
+python -m ecommerce_vl.prepare --feed=sample:2000 --out=DATA --config=configs/prepare.py
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """The tour: a tiny e-CLIP on the sample catalog, about two minutes on two CPU cores.
 
-    python -m ecommerce_vl.train --config=configs/quickstart.py --workdir=RUN --config.data.path=DATA
+python -m ecommerce_vl.train --config=configs/quickstart.py --workdir=RUN --config.data.path=DATA
 """
 
 from ml_collections import ConfigDict

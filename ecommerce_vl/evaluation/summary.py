@@ -22,8 +22,9 @@ def summary(results: Results) -> str:
             if other in results.metrics
         ]
         lines.append(
-            f"{'/'.join([task, *middle]):28s} {metric:7s} {entry['value']:.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
-            f"  n {entry['n']:,} of {entry['candidates']:,}" + (f"  ({', '.join(beside)})" if beside else "")
+            f"{'/'.join([task, *middle]):28s} {metric:7s} {entry['value']:.3f} "
+            f"[{entry['low']:.3f}, {entry['high']:.3f}]  n {entry['n']:,} of {entry['candidates']:,}"
+            + (f"  ({', '.join(beside)})" if beside else "")
         )
     lines += [f"skipped  {name}: {reason}" for name, reason in results.skipped.items()]
     return "\n".join(lines)

@@ -47,6 +47,7 @@ def write_page(
             "share": f"{100 * min(max(score, 0.0), 1.0):.1f}",
             "id": card.id,
             "title": card.title or "(no title)",
+            "untitled": not card.title,
             "brand": card.brand,
             "category": card.category,
             "leaf": card.category.rsplit(CATEGORY_SEPARATOR, 1)[-1],

@@ -59,9 +59,9 @@ def clip_catalog(
         raise ValueError(f"label_mode is {label_mode!r}; expected one of {', '.join(LABEL_MODES)}")
     axes = tuple(mesh.axis_names)
     local = partial(_local_block, axes=axes, label_mode=label_mode, alpha=catalog_alpha)
-    return jax.shard_map(
-        local, mesh=mesh, in_specs=(P(axes), P(axes), P(), P(axes), P(axes)), out_specs=(P(), P())
-    )(z_image_BxD, z_text_BxD, logit_scale, catalog_key_B, valid_B)
+    return jax.shard_map(local, mesh=mesh, in_specs=(P(axes), P(axes), P(), P(axes), P(axes)), out_specs=(P(), P()))(
+        z_image_BxD, z_text_BxD, logit_scale, catalog_key_B, valid_B
+    )
 
 
 def _local_block(z_image_bxD, z_text_bxD, logit_scale, key_b, valid_b, *, axes, label_mode, alpha):
@@ -89,7 +89,7 @@ def _local_block(z_image_bxD, z_text_bxD, logit_scale, key_b, valid_b, *, axes, 
     col_max_B = jax.lax.pmax(jax.lax.stop_gradient(logits_bxB.max(axis=0)), axes)
     col_lse_B = col_max_B + jnp.log(jax.lax.psum(jnp.exp(logits_bxB - col_max_B).sum(axis=0), axes))
 
-    total = lambda x: jax.lax.psum(x.sum(), axes)  # noqa: E731
+    total = lambda x: jax.lax.psum(x.sum(), axes)
     num_rows = jnp.maximum(total(valid_b.astype(jnp.float32)), 1.0)
     safe_logits_bxB = jnp.where(affinity_bxB > 0, logits_bxB, 0.0)
     row_loss = total(jnp.where(valid_b, row_lse_b, 0.0)) - total(affinity_bxB / sum_b[:, None] * safe_logits_bxB)
@@ -107,7 +107,7 @@ def _local_block(z_image_bxD, z_text_bxD, logit_scale, key_b, valid_b, *, axes, 
 
 
 def _block_metrics(cosine_bxB, logits_bxB, target_bxB, same_bxB, own_bxB, valid_b, valid_bxB, num_rows, *, axes):
-    total = lambda x: jax.lax.psum(x.astype(jnp.float32).sum(), axes)  # noqa: E731
+    total = lambda x: jax.lax.psum(x.astype(jnp.float32).sum(), axes)
     positive_bxB = (own_bxB | same_bxB) & valid_bxB
     best_b = jnp.argmax(logits_bxB, axis=1)
     i2t_b = jnp.take_along_axis(positive_bxB, best_b[:, None], axis=1)[:, 0] & valid_b

@@ -6,7 +6,6 @@ model was built with; the result is one pooled hidden state a picture.
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import jax
@@ -29,35 +28,34 @@ class PatchStem(nnx.Module):
 
 
 class ConvStage(nnx.Module):
-    """A strided convolution, then a residual 3x3 convolution at the lower resolution."""
+    """A 3x3 convolution of stride 2; where `refine` is set, a residual 3x3 convolution after it."""
 
-    def __init__(self, num_in: int, num_out: int, *, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs):
-        kernel = max(3, stride)
-        self.down = nnx.Conv(num_in, num_out, (kernel, kernel), strides=stride, dtype=dtype, rngs=rngs)
+    def __init__(self, num_in: int, num_out: int, *, refine: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.down = nnx.Conv(num_in, num_out, (3, 3), strides=2, dtype=dtype, rngs=rngs)
         self.down_norm = nnx.LayerNorm(num_out, dtype=dtype, rngs=rngs)
-        self.refine = nnx.Conv(num_out, num_out, (3, 3), dtype=dtype, rngs=rngs)
-        self.refine_norm = nnx.LayerNorm(num_out, dtype=dtype, rngs=rngs)
+        self.refine = nnx.Conv(num_out, num_out, (3, 3), dtype=dtype, rngs=rngs) if refine else None
 
     def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
         x_BxHxWxC = jax.nn.relu(self.down_norm(self.down(x_BxHxWxC)))
-        return x_BxHxWxC + jax.nn.relu(self.refine_norm(self.refine(x_BxHxWxC)))
+        return x_BxHxWxC if self.refine is None else x_BxHxWxC + jax.nn.relu(self.refine(x_BxHxWxC))
 
 
 class ConvStem(nnx.Module):
-    """Convolutional stages in place of one large patch projection (Xiao et al., 2106.14881).
+    """Overlapping convolutions in place of one large patch projection (Xiao et al., 2106.14881).
 
-    The first stage divides the resolution by 4, each further one by 2, until it is that of the patches; channels
-    double up to the width. The bias of convolutions towards neighbourhoods is what a transformer cannot learn from a
-    few thousand pictures. LayerNorm only: a norm coupled across the batch would break exact accumulation.
+    Each stage halves the resolution until it is that of the patches; channels double up to the width; all stages but
+    the first, where pixels are many, have a second convolution. The bias of convolutions towards neighbourhoods is what
+    a transformer cannot learn from a few thousand pictures. LayerNorm only: a norm coupled across the batch would
+    break exact accumulation.
     """
 
     def __init__(self, *, patch_size: int, width: int, dtype: jnp.dtype, rngs: nnx.Rngs):
-        num_stages = int(math.log2(patch_size)) - 1
-        if num_stages < 1 or 4 * 2 ** (num_stages - 1) != patch_size:
-            raise ValueError(f"image.patch_size is {patch_size}; a convolutional stem needs 4, 8, 16 or 32")
+        num_stages = patch_size.bit_length() - 1
+        if num_stages < 1 or 2**num_stages != patch_size:
+            raise ValueError(f"image.patch_size is {patch_size}; a convolutional stem needs a power of two")
         channels = [3] + [max(16, width >> (num_stages - 1 - stage)) for stage in range(num_stages)]
         self.stages = nnx.List(
-            ConvStage(num_in, num_out, stride=2 if stage else 4, dtype=dtype, rngs=rngs)
+            ConvStage(num_in, num_out, refine=stage > 0, dtype=dtype, rngs=rngs)
             for stage, (num_in, num_out) in enumerate(pairwise(channels))
         )
 

@@ -71,7 +71,7 @@ class EClip:
 
 
 def compute_dtype(name: str) -> jnp.dtype:
-    """"auto" is bfloat16 on accelerators and float32 on CPU, where bfloat16 is slower."""
+    """ "auto" is bfloat16 on accelerators and float32 on CPU, where bfloat16 is slower."""
     if name == "auto":
         name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     return jnp.dtype(name)

@@ -179,7 +179,7 @@ def _compare_names(abstract_state: Any, meta: Mapping[str, Any], *, step: int, p
         )
     if missing or (unused and not partial):
         raise UserError(
-            f"checkpoint {step} does not fit the model: {len(missing)} arrays are not in it ({', '.join(missing[:3])}), "
-            f"{len(unused)} of its arrays are not in the model ({', '.join(unused[:3])}); "
+            f"checkpoint {step} does not fit the model: {len(missing)} arrays are not in it "
+            f"({', '.join(missing[:3])}), {len(unused)} of its arrays are not in the model ({', '.join(unused[:3])}); "
             "use the config that made it, or another --workdir"
         )

@@ -18,7 +18,7 @@ import numpy as np
 
 from ecommerce_vl.data.batches import ToExample, training_batches
 from ecommerce_vl.data.images import Augment, ImagePipeline
-from ecommerce_vl.data.prepared import PreparedData, Records
+from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.data.text import TextTemplate
 from ecommerce_vl.data.tokenizer import FILE as TOKENIZER_FILE
 from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest, train_tokenizer
@@ -69,7 +69,10 @@ def train(
     tokenizer = _tokenizer(config, workdir, data)
     pipeline = ImagePipeline(size=config["image"]["size"], mean=config["image"]["mean"], std=config["image"]["std"])
     workdirs.write_preprocess(workdir, pipeline)
-    log(f"devices  {jax.device_count()} x {jax.devices()[0].device_kind} · mesh {dict(mesh.shape)} · jax {jax.__version__}")
+    log(
+        f"devices  {jax.device_count()} x {jax.devices()[0].device_kind} · mesh {dict(mesh.shape)} · "
+        f"jax {jax.__version__}"
+    )
     log(
         f"data     {len(records):,} of {data.summary['splits']['train']:,} train products have picture and title · "
         f"fingerprint {data.fingerprint[:12]}"
@@ -98,7 +101,8 @@ def train(
     start = int(state.step)
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(abstract_params))
     log(
-        f"model    {config['system']} · {num_parameters / 1e6:.2f} M parameters · vocabulary {tokenizer.vocab_size:,} · "
+        f"model    {config['system']} · {num_parameters / 1e6:.2f} M parameters · "
+        f"vocabulary {tokenizer.vocab_size:,} · "
         f"batch {batch_size:,} · {num_steps:,} steps = {num_steps * batch_size / len(records):.1f} epochs"
     )
     if restored is not None:
@@ -213,8 +217,9 @@ def _to_example(config, pipeline: ImagePipeline, tokenizer: TextTokenizer) -> To
 def _check_same_run(meta: Mapping[str, Any], unit: Mapping[str, Any], *, workdir: Path) -> None:
     if meta["tokenizer"] != unit["tokenizer"]:
         raise UserError(
-            f"{workdir}/tokenizer is not the one that the checkpoint was trained with (digest {unit['tokenizer'][:12]}, "
-            f"expected {meta['tokenizer'][:12]}); put the original tokenizer.json back, or name another --workdir"
+            f"{workdir}/tokenizer is not the one that the checkpoint was trained with "
+            f"(digest {unit['tokenizer'][:12]}, expected {meta['tokenizer'][:12]}); "
+            f"put the original tokenizer.json back, or name another --workdir"
         )
     if meta["data"]["fingerprint"] != unit["data"]["fingerprint"]:
         raise UserError(

@@ -1,8 +1,8 @@
 """The run directory: what a run is made of, written once and compared whenever the run goes on.
 
-    config.json      the resolved config          preprocess.json   how pictures are read
-    tokenizer/       tokenizer.json               checkpoints/      states
-    metrics.jsonl    tensorboard/                 versions.json     of the packages that started it
+config.json      the resolved config          preprocess.json   how pictures are read
+tokenizer/       tokenizer.json               checkpoints/      states
+metrics.jsonl    tensorboard/                 versions.json     of the packages that started it
 """
 
 from __future__ import annotations

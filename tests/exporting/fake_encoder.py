@@ -14,11 +14,10 @@ class FakeEncoder:
 
     batch_size, dim, step = 2, 4, 7
     name, digest, space_id = "fake/tiny", "d" * 64, "space-one"
-    preprocess = {"size": 64}
-    text = {"tokenizer_digest": "t" * 64, "max_length": 16, "template": "title"}
-    fusion = {"kind": "norm(image + text)"}
 
     def __init__(self, *, space_id="space-one", fail_after=None, drop_rows=False):
+        self.preprocess, self.fusion = {"size": 64}, {"kind": "norm(image + text)"}
+        self.text = {"tokenizer_digest": "t" * 64, "max_length": 16, "template": "title"}
         self.space_id, self.calls_left, self.drop_rows = space_id, fail_after, drop_rows
 
     def embed_views(self, records):
@@ -44,7 +43,8 @@ class FakeEncoder:
         if data is None or (picture := Image.open(io.BytesIO(data))).size == UNREADABLE:
             return np.full(4, np.nan, np.float32)
         red, green, blue = picture.convert("RGB").getpixel((picture.width // 2, picture.height // 2))
-        return self._unit([round(red / 255), round(green / 255), round(blue / 255), 0.0])
+        values = [round(red / 255), round(green / 255), round(blue / 255)]
+        return self._unit([*values, 0.0 if any(values) else 1.0])
 
     def _text(self, text):
         colours = [np.array(COLOURS[word]) / 255 for word in text.lower().split() if word in COLOURS]

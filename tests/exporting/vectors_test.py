@@ -154,7 +154,7 @@ def test_rows_that_do_not_match_fail(catalog, tmp_path):
     with pytest.raises(UserError, match="'SKU-00' twice"):
         export(FakeEncoder(), data, tmp_path / "twice")
     pq.write_table(index.set_column(place, "id", [[*ids[:-1], "SKU-77"]]), data / "index.parquet")
-    with pytest.raises(UserError, match="'SKU-19' where index.parquet has 'SKU-77'"):
+    with pytest.raises(UserError, match=r"'SKU-19' where index.parquet has 'SKU-77'"):
         export(FakeEncoder(), data, tmp_path / "other")
 
 

@@ -16,9 +16,7 @@ GOLDEN_CATALOG = np.array([7, 7, -3])
 
 def mesh_of(num_devices):
     shape = (1, 1) if num_devices == 1 else (num_devices // 2, 2)
-    return jax.make_mesh(
-        shape, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:num_devices]
-    )
+    return jax.make_mesh(shape, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:num_devices])
 
 
 @partial(jax.jit, static_argnames=("label_mode", "catalog_alpha", "mesh"))

@@ -40,9 +40,7 @@ def text_encoder(**fields):
 
 
 def image_encoder(**fields):
-    return VisionTransformer(
-        **IMAGE | {"pool": "cls", "stem": "patch"} | fields, dtype=jnp.float32, rngs=nnx.Rngs(0)
-    )
+    return VisionTransformer(**IMAGE | {"pool": "cls", "stem": "patch"} | fields, dtype=jnp.float32, rngs=nnx.Rngs(0))
 
 
 def some_pixels(rows=3, size=32):
@@ -109,13 +107,13 @@ def test_the_patch_stem_is_a_matrix_product_of_patches():
     np.testing.assert_allclose(stem(pixels).reshape(1, 16, 32), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("patch_size", [4, 8, 16, 32])
+@pytest.mark.parametrize("patch_size", [2, 8, 16, 32])
 def test_the_convolutional_stem_reaches_the_resolution_of_the_patches(patch_size):
     stem = ConvStem(patch_size=patch_size, width=64, dtype=jnp.float32, rngs=nnx.Rngs(0))
     assert stem(jnp.zeros((1, 64, 64, 3))).shape == (1, 64 // patch_size, 64 // patch_size, 64)
 
 
-@pytest.mark.parametrize("patch_size", [2, 14, 24])
+@pytest.mark.parametrize("patch_size", [1, 14, 24])
 def test_the_convolutional_stem_names_a_patch_size_that_it_cannot_reach(patch_size):
     with pytest.raises(ValueError, match=f"image.patch_size is {patch_size}"):
         ConvStem(patch_size=patch_size, width=64, dtype=jnp.float32, rngs=nnx.Rngs(0))

@@ -93,7 +93,9 @@ def test_the_product_is_both_or_the_one_that_there_is(system, batch):
     image, text, product = (np.asarray(system.embed(model, rows, view)) for view in ("image", "text", "product"))
     both = image + text
     both /= np.linalg.norm(both, axis=1, keepdims=True)
-    expected = np.where((np.arange(ROWS) % 3 == 0)[:, None], text, np.where((np.arange(ROWS) % 3 == 1)[:, None], image, both))
+    expected = np.where(
+        (np.arange(ROWS) % 3 == 0)[:, None], text, np.where((np.arange(ROWS) % 3 == 1)[:, None], image, both)
+    )
     np.testing.assert_allclose(product, expected, atol=1e-5)
 
 

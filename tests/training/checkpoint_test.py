@@ -12,9 +12,7 @@ from ecommerce_vl.training.checkpoint import Checkpoints, DamagedCheckpoint, arr
 
 
 def mesh_of(num_devices):
-    return jax.make_mesh(
-        (num_devices,), ("fsdp",), axis_types=(AxisType.Auto,), devices=jax.devices()[:num_devices]
-    )
+    return jax.make_mesh((num_devices,), ("fsdp",), axis_types=(AxisType.Auto,), devices=jax.devices()[:num_devices])
 
 
 def some_state(num_devices=1):
@@ -77,7 +75,9 @@ def test_a_state_comes_back_on_another_mesh(tmp_path, saved_on, restored_on):
     restored, meta = checkpoints.restore_latest(abstract(some_state(restored_on)))
     assert_equal(state, restored)
     assert (meta["tokenizer"], meta["step"]) == ("abc", 7)
-    assert restored["params"]["kernel"].sharding.is_equivalent_to(some_state(restored_on)["params"]["kernel"].sharding, 2)
+    assert restored["params"]["kernel"].sharding.is_equivalent_to(
+        some_state(restored_on)["params"]["kernel"].sharding, 2
+    )
     assert restored["opt_state"]["mu"].dtype == jnp.bfloat16
 
 

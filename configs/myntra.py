@@ -1,0 +1,29 @@
+"""Ten thousand fashion products with one picture each, from scratch, within 15 minutes on two CPU cores.
+
+    python -m ecommerce_vl.train --config=configs/myntra.py --workdir=RUN --config.data.path=DATA
+
+A recipe for a catalog of this size: small batches, since updates are what is scarce; a convolutional stem under
+two transformer blocks; mirrored and cropped pictures. Chosen on the validation split.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import eclip
+
+
+def get_config() -> ConfigDict:
+    config = eclip.get_config("tiny")
+    config.batch_size = 64
+    config.total_samples = 40 * 7_445
+    config.image.width, config.image.depth, config.image.heads = 256, 2, 4
+    config.image.pool = config.text.pool = "mean"
+    config.text.width, config.text.depth, config.text.heads = 128, 1, 2
+    config.text.max_length, config.text.vocab_size = 32, 4_000
+    config.text.word_dropout = 0.1
+    config.augment.crop_scale, config.augment.crop_ratio, config.augment.mirror = (0.6, 1.0), 1.2, 0.5
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.warmup_samples = 20_000
+    config.data.num_workers = 0
+    config.log_every = 100
+    config.checkpoint.every_steps = 500
+    return config

@@ -1,0 +1,51 @@
+"""The export door as a user runs it, on a fake encoder: what it prints, what it refuses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(door, *arguments, space="space-one"):
+    command = [sys.executable, str(ROOT / "tests" / "exporting" / "door.py"), door, space, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def vectors(sample_data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("door") / "vectors"
+    done = run("export", "--workdir=RUN", f"--data={sample_data}", f"--out={out}")
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_it_says_what_it_wrote(vectors):
+    out, printed = vectors
+    assert (out / "_SUCCESS").exists() and len(list(out.glob("part-*.parquet"))) == 3
+    for words in (
+        "in = ",
+        "with a picture",
+        "space-one, 4 dimensions, fake/tiny step 7",
+        "duplicate vectors",
+        str(out),
+    ):
+        assert words in printed
+
+
+def test_the_same_command_again_has_nothing_to_do(vectors, sample_data):
+    done = run("export", "--workdir=RUN", f"--data={sample_data}", f"--out={vectors[0]}")
+    assert done.returncode == 0 and "nothing to do" in done.stdout
+
+
+def test_refusals_are_one_sentence(vectors, sample_data, tmp_path):
+    for arguments, space, expected in (
+        ((f"--data={sample_data}", f"--out={vectors[0]}"), "space-two", "holds vectors of the space space-one"),
+        ((f"--data={tmp_path}", f"--out={tmp_path / 'out'}"), "space-one", "no prepared data at"),
+    ):
+        done = run("export", "--workdir=RUN", *arguments, space=space)
+        assert done.returncode == 1 and expected in done.stderr
+        assert done.stderr.startswith("export: ") and len(done.stderr.splitlines()) == 1

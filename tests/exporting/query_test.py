@@ -1,0 +1,37 @@
+"""Query vectors against values by hand."""
+
+import numpy as np
+import pytest
+from catalog import jpeg
+from fake_encoder import FakeEncoder
+
+from ecommerce_vl.errors import UserError
+from ecommerce_vl.exporting.query import query_vector, read_picture
+
+
+def test_words_a_picture_and_both():
+    encoder = FakeEncoder()
+    assert query_vector(encoder, text="red shoe").tolist() == [1, 0, 0, 0]
+    assert query_vector(encoder, picture=jpeg("blue"), image_weight=0.1).tolist() == [0, 0, 1, 0]
+    both = query_vector(encoder, text="red shoe", picture=jpeg("blue"))
+    np.testing.assert_allclose(both, np.array([1, 0, 1, 0]) / np.sqrt(2), atol=1e-6)
+    # 0.8 of the picture and 0.2 of the words: (0.2, 0, 0.8) / sqrt(0.68)
+    leaning = query_vector(encoder, text="red shoe", picture=jpeg("blue"), image_weight=0.8)
+    np.testing.assert_allclose(leaning, np.array([0.2, 0, 0.8, 0]) / np.sqrt(0.68), atol=1e-6)
+
+
+def test_nothing_to_search_for():
+    with pytest.raises(UserError, match="nothing to search for"):
+        query_vector(FakeEncoder(), text="  ")
+
+
+def test_a_file_that_is_no_picture(tmp_path):
+    file = tmp_path / "page.jpg"
+    for content in (b"<html>not found</html>", b"", jpeg("red")[:300]):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match="is not a usable picture"):
+            read_picture(file)
+    with pytest.raises(UserError, match="no such file"):
+        read_picture(tmp_path / "none.jpg")
+    file.write_bytes(jpeg("red"))
+    assert read_picture(file) == jpeg("red")

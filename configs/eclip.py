@@ -65,6 +65,7 @@ def get_config(size: str = "base") -> ConfigDict:
     config.augment.light = 0.0  # brightness and contrast within 1 +- this
 
     config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"  # or "muon", which fills more dimensions where data is small
     config.optimizer.learning_rate = 5e-4  # peak, from scratch at batch 4096
     config.optimizer.warmup_samples = 2_000 * batch_size
     config.optimizer.weight_decay = 0.1

@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config.text.max_length, config.text.vocab_size = 32, 4_000
     config.text.word_dropout = 0.1
     config.augment.crop_scale, config.augment.crop_ratio, config.augment.mirror = (0.6, 1.0), 1.2, 0.5
+    config.optimizer.name = "muon"
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_samples = 20_000
     config.data.num_workers = 0

@@ -21,11 +21,11 @@ def summary(results: Results) -> str:
             for other in (_baseline_key(task, middle, name, metric),)
             if other in results.metrics
         ]
-        lines.append(
+        line = (
             f"{'/'.join([task, *middle]):28s} {metric:7s} {entry['value']:.3f} "
             f"[{entry['low']:.3f}, {entry['high']:.3f}]  n {entry['n']:,} of {entry['candidates']:,}"
-            + (f"  ({', '.join(beside)})" if beside else "")
         )
+        lines.append(line + (f"  ({', '.join(beside)})" if beside else ""))
     lines += [f"skipped  {name}: {reason}" for name, reason in results.skipped.items()]
     return "\n".join(lines)
 

@@ -51,7 +51,8 @@ def clip_catalog(
     Returns:
       The loss (float32 scalar) and metrics: `loss_floor` (entropy of the targets, the least possible loss),
       `i2t_top1` and `t2i_top1` (share of rows whose best match is a positive), `positives_per_row`, `shared_rows`
-      (share of rows with another listing of the same product in the batch), `pair_cosine`, `negative_cosine`.
+      (share of rows with another listing of the same product in the batch), `pair_cosine`, `negative_cosine`,
+      `image_rank` and `text_rank` (dimensions that the vectors fill, see `_effective_rank`).
 
     Errors: ValueError for an unknown `label_mode`.
     """
@@ -103,7 +104,22 @@ def _local_block(z_image_bxD, z_text_bxD, logit_scale, key_b, valid_b, *, axes, 
         fixed(cosine_bxB), fixed(logits_bxB), affinity_bxB / sum_b[:, None], same_bxB, own_bxB, valid_b, valid_bxB,
         num_rows, axes=axes,
     )  # fmt: skip
+    metrics |= {
+        "image_rank": _effective_rank(fixed(z_image_bxD), valid_b, num_rows, axes=axes),
+        "text_rank": _effective_rank(fixed(z_text_bxD), valid_b, num_rows, axes=axes),
+    }
     return loss, metrics
+
+
+def _effective_rank(z_bxD, valid_b, num_rows, *, axes):
+    """Participation ratio (sum of variances)^2 / sum of squared variances: how many dimensions the vectors fill.
+
+    From 1 (a line) to D. A value that stays near 1 is a collapse that the loss alone does not show.
+    """
+    z_bxD = jnp.where(valid_b[:, None], z_bxD, 0.0)
+    mean_D = jax.lax.psum(z_bxD.sum(axis=0), axes) / num_rows
+    covariance_DxD = jax.lax.psum(z_bxD.T @ z_bxD, axes) / num_rows - jnp.outer(mean_D, mean_D)
+    return jnp.trace(covariance_DxD) ** 2 / jnp.maximum((covariance_DxD**2).sum(), 1e-12)
 
 
 def _block_metrics(cosine_bxB, logits_bxB, target_bxB, same_bxB, own_bxB, valid_b, valid_bxB, num_rows, *, axes):

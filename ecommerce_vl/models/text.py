@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.models.transformer import Transformer
+from ecommerce_vl.models.transformer import Transformer, embedding
 
 
 class TextTransformer(nnx.Module):
@@ -37,9 +37,8 @@ class TextTransformer(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.pool = pool
-        init = nnx.initializers.truncated_normal(0.02)
-        self.token = nnx.Param(init(rngs.params(), (vocab_size, width)))
-        self.position = nnx.Param(init(rngs.params(), (max_length, width)))
+        self.token = embedding(vocab_size, width, rngs=rngs)
+        self.position = embedding(max_length, width, rngs=rngs)
         self.transformer = Transformer(
             width,
             depth=depth,

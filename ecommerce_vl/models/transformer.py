@@ -7,6 +7,8 @@ a row of the batch, so a row's dropped paths depend neither on its position, nor
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -19,10 +21,18 @@ REMAT_POLICIES = {
 
 
 def linear(num_in: int, num_out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs, use_bias: bool = True) -> nnx.Linear:
-    """A dense layer with float32 parameters that computes in `dtype`; kernel N(0, 0.02) as in BERT and ViT."""
-    return nnx.Linear(
-        num_in, num_out, use_bias=use_bias, dtype=dtype, rngs=rngs, kernel_init=nnx.initializers.truncated_normal(0.02)
-    )
+    """A dense layer with float32 parameters that computes in `dtype`; kernel of variance 1 / num_in.
+
+    Not the 0.02 of BERT: what follows is scale-free (norms, unit vectors), so a small kernel only means large relative
+    steps of Adam. Myntra, 2026-11: with 0.02 the first steps overwrote the projections by one direction after
+    another, and 128 dimensions ended with an effective rank near 10.
+    """
+    return nnx.Linear(num_in, num_out, use_bias=use_bias, dtype=dtype, rngs=rngs)
+
+
+def embedding(num_rows: int, width: int, *, rngs: nnx.Rngs) -> nnx.Param:
+    """A float32 table (num_rows, W) of tokens or positions, N(0, 1/W) for the same reason."""
+    return nnx.Param(jax.random.normal(rngs.params(), (num_rows, width)) / math.sqrt(width))
 
 
 def residual_output(num_in: int, num_out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:

@@ -12,50 +12,58 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.models.transformer import Transformer
+from ecommerce_vl.models.transformer import Transformer, embedding, linear
+
+
+def patches_of(pixels_BxHxWxC: jax.Array, side: int) -> jax.Array:
+    """Non-overlapping squares (B, H/side, W/side, side * side * C), pixels in row order."""
+    B, H, W, C = pixels_BxHxWxC.shape
+    grid = pixels_BxHxWxC.reshape(B, H // side, side, W // side, side, C).transpose(0, 1, 3, 2, 4, 5)
+    return grid.reshape(B, H // side, W // side, side * side * C)
 
 
 class PatchStem(nnx.Module):
     """One linear projection of each patch (ViT, 2010.11929)."""
 
     def __init__(self, *, patch_size: int, width: int, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.projection = nnx.Conv(
-            3, width, (patch_size, patch_size), strides=patch_size, padding="VALID", dtype=dtype, rngs=rngs
-        )
+        self.patch_size = patch_size
+        self.projection = linear(3 * patch_size**2, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, pixels_BxHxWx3: jax.Array) -> jax.Array:
-        return self.projection(pixels_BxHxWx3)
+        return self.projection(patches_of(pixels_BxHxWx3, self.patch_size))
 
 
 class ConvStage(nnx.Module):
-    """A 3x3 convolution of stride 2; where `refine` is set, a residual 3x3 convolution after it."""
+    """Patches of `side` become one pixel each, by a matrix product; a residual 3x3 convolution mixes neighbours."""
 
-    def __init__(self, num_in: int, num_out: int, *, refine: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.down = nnx.Conv(num_in, num_out, (3, 3), strides=2, dtype=dtype, rngs=rngs)
-        self.down_norm = nnx.LayerNorm(num_out, dtype=dtype, rngs=rngs)
-        self.refine = nnx.Conv(num_out, num_out, (3, 3), dtype=dtype, rngs=rngs) if refine else None
+    def __init__(self, num_in: int, num_out: int, *, side: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.side = side
+        self.down = linear(num_in * side**2, num_out, dtype=dtype, rngs=rngs)
+        self.norm = nnx.LayerNorm(num_out, dtype=dtype, rngs=rngs)
+        self.mix = nnx.Conv(num_out, num_out, (3, 3), dtype=dtype, rngs=rngs)
 
     def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
-        x_BxHxWxC = jax.nn.relu(self.down_norm(self.down(x_BxHxWxC)))
-        return x_BxHxWxC if self.refine is None else x_BxHxWxC + jax.nn.relu(self.refine(x_BxHxWxC))
+        x_BxHxWxC = jax.nn.relu(self.norm(self.down(patches_of(x_BxHxWxC, self.side))))
+        return x_BxHxWxC + jax.nn.relu(self.mix(x_BxHxWxC))
 
 
 class ConvStem(nnx.Module):
-    """Overlapping convolutions in place of one large patch projection (Xiao et al., 2106.14881).
+    """A few convolutional stages in place of one large patch projection (Xiao et al., 2106.14881).
 
-    Each stage halves the resolution until it is that of the patches; channels double up to the width; all stages but
-    the first, where pixels are many, have a second convolution. The bias of convolutions towards neighbourhoods is what
-    a transformer cannot learn from a few thousand pictures. LayerNorm only: a norm coupled across the batch would
-    break exact accumulation.
+    The first stage divides the resolution by 4, each further one by 2, until it is that of the patches; channels
+    double up to the width. Strided convolutions are written as patches and a matrix product: their gradients take XLA
+    on CPU three times as long otherwise (2026-11). The bias of convolutions towards neighbourhoods is what a
+    transformer cannot learn from a few thousand pictures. LayerNorm only: a norm coupled across the batch would break
+    exact accumulation.
     """
 
     def __init__(self, *, patch_size: int, width: int, dtype: jnp.dtype, rngs: nnx.Rngs):
-        num_stages = patch_size.bit_length() - 1
-        if num_stages < 1 or 2**num_stages != patch_size:
-            raise ValueError(f"image.patch_size is {patch_size}; a convolutional stem needs a power of two")
+        num_stages = patch_size.bit_length() - 2
+        if num_stages < 1 or 2 ** (num_stages + 1) != patch_size:
+            raise ValueError(f"image.patch_size is {patch_size}; a convolutional stem needs 4, 8, 16 or 32")
         channels = [3] + [max(16, width >> (num_stages - 1 - stage)) for stage in range(num_stages)]
         self.stages = nnx.List(
-            ConvStage(num_in, num_out, refine=stage > 0, dtype=dtype, rngs=rngs)
+            ConvStage(num_in, num_out, side=2 if stage else 4, dtype=dtype, rngs=rngs)
             for stage, (num_in, num_out) in enumerate(pairwise(channels))
         )
 
@@ -98,9 +106,8 @@ class VisionTransformer(nnx.Module):
         self.dtype, self.pool, self.mean, self.std = dtype, pool, tuple(mean), tuple(std)
         num_patches = (image_size // patch_size) ** 2
         self.stem = STEMS[stem](patch_size=patch_size, width=width, dtype=dtype, rngs=rngs)
-        init = nnx.initializers.truncated_normal(0.02)
-        self.cls = nnx.Param(init(rngs.params(), (width,)))
-        self.position = nnx.Param(init(rngs.params(), (num_patches + 1, width)))
+        self.cls = embedding(1, width, rngs=rngs)
+        self.position = embedding(num_patches + 1, width, rngs=rngs)
         self.transformer = Transformer(
             width,
             depth=depth,

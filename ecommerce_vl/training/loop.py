@@ -279,6 +279,7 @@ class _Period:
         self.log(
             f"step {step:>7,}/{self.num_steps:,}  loss {values['loss']:.3f}  i→t {values['i2t_top1']:6.1%}  "
             f"t→i {values['t2i_top1']:6.1%}  shared {values['shared_rows']:5.1%}  scale {values['logit_scale']:5.1f}  "
+            f"rank {values['image_rank']:.0f}/{values['text_rank']:.0f}  "
             f"lr {values['learning_rate']:.1e}  gnorm {values['grad_norm']:.2f}  {rate:,.0f} prod/s  "
             f"wait {values['data_wait']:.0%}{invalid}{left}"
         )

@@ -17,8 +17,9 @@ RULES: tuple[tuple[str, P], ...] = (
     (r"blocks/.*/(query|key|value|up)/kernel$", P(None, None, "fsdp")),
     (r"blocks/.*/(out|down)/kernel$", P(None, "fsdp", None)),
     (r"text/token$", P("fsdp", None)),
-    (r"_projection/kernel$", P("fsdp", None)),
-    (r"stem/.*kernel$", P(None, None, None, "fsdp")),
+    (r"(image|text)_projection/kernel$", P("fsdp", None)),
+    (r"stem/.*(down|projection)/kernel$", P(None, "fsdp")),
+    (r"stem/.*mix/kernel$", P(None, None, None, "fsdp")),
     (r"", P()),
 )
 

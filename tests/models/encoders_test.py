@@ -104,16 +104,16 @@ def test_the_patch_stem_is_a_matrix_product_of_patches():
     pixels = jax.random.normal(jax.random.key(0), (1, 32, 32, 3))
     patches = pixels.reshape(1, 4, 8, 4, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(1, 16, -1)
     expected = patches @ stem.kernel[...].reshape(-1, 32) + stem.bias[...]
-    np.testing.assert_allclose(stem(pixels).reshape(1, 16, 32), expected, atol=1e-4)
+    np.testing.assert_allclose(image_encoder().stem(pixels).reshape(1, 16, 32), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("patch_size", [2, 8, 16, 32])
+@pytest.mark.parametrize("patch_size", [4, 8, 16, 32])
 def test_the_convolutional_stem_reaches_the_resolution_of_the_patches(patch_size):
     stem = ConvStem(patch_size=patch_size, width=64, dtype=jnp.float32, rngs=nnx.Rngs(0))
     assert stem(jnp.zeros((1, 64, 64, 3))).shape == (1, 64 // patch_size, 64 // patch_size, 64)
 
 
-@pytest.mark.parametrize("patch_size", [1, 14, 24])
+@pytest.mark.parametrize("patch_size", [2, 14, 24])
 def test_the_convolutional_stem_names_a_patch_size_that_it_cannot_reach(patch_size):
     with pytest.raises(ValueError, match=f"image.patch_size is {patch_size}"):
         ConvStem(patch_size=patch_size, width=64, dtype=jnp.float32, rngs=nnx.Rngs(0))

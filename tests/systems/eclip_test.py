@@ -46,6 +46,7 @@ def mesh_of(data, fsdp):
 
 def make_step(system, mesh, *, learning_rate_peak=1e-3):
     fields = {
+        "name": "adamw",
         "learning_rate": learning_rate_peak,
         "warmup_samples": 1,
         "weight_decay": 0.1,

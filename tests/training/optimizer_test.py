@@ -7,6 +7,7 @@ import pytest
 from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
 
 FIELDS = {
+    "name": "adamw",
     "learning_rate": 1.0,
     "warmup_samples": 80,
     "weight_decay": 0.5,
@@ -48,3 +49,21 @@ def test_the_rate_warms_up_over_samples_and_ends_at_zero():
     assert float(schedule(10)) == pytest.approx(1.0)
     assert float(schedule(55)) == pytest.approx(0.5, abs=1e-6)
     assert float(schedule(100)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_muon_moves_every_direction_of_a_kernel_alike_and_the_layers_of_a_stack_apart():
+    rng = np.random.default_rng(0)
+    params = {"image": {"blocks": {"kernel": jnp.zeros((2, 8, 8))}, "bias": jnp.zeros(8)}}
+    low_rank = rng.normal(size=(8, 1)) @ rng.normal(size=(1, 8)) + 0.05 * rng.normal(size=(8, 8))
+    grads = {"image": {"blocks": {"kernel": jnp.stack([jnp.asarray(low_rank), jnp.eye(8)])}, "bias": jnp.ones(8)}}
+    optimizer = make_optimizer(FIELDS | {"name": "muon", "weight_decay": 0.0}, schedule=lambda step: 1.0)
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    moved = updates["image"]["blocks"]["kernel"]
+    before, after = (np.linalg.svd(x, compute_uv=False) for x in (low_rank, moved[0]))
+    assert before[1] / before[0] < 0.1 < 0.5 < after[1] / after[0]
+    np.testing.assert_allclose(moved[1], np.diag(np.diag(moved[1])), atol=1e-3)
+
+
+def test_an_unknown_rule_is_named():
+    with pytest.raises(ValueError, match="optimizer.name is 'sgd'; expected one of adamw, muon"):
+        make_optimizer(FIELDS | {"name": "sgd"}, schedule=lambda step: 1.0)

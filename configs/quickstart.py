@@ -16,7 +16,8 @@ def get_config() -> ConfigDict:
     config.text.max_length = 32
     config.text.vocab_size = 2_000
     config.augment.crop_scale, config.augment.mirror = (0.6, 1.0), 0.5
-    config.optimizer.learning_rate = 1e-3
+    config.optimizer.name = "muon"
+    config.optimizer.learning_rate = 4e-3
     config.optimizer.warmup_samples = 5_000
     config.data.num_workers = 0
     config.log_every = 20

@@ -74,6 +74,7 @@ def get_config(size: str = "base") -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.path = ""  # what prepare wrote
+    config.data.rows = "pairs"  # products with a picture and a title; "all" draws the others too, masked in the loss
     config.data.num_workers = 4  # processes that decode on each host; 0 decodes in threads
 
     config.mesh = ConfigDict()

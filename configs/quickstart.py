@@ -12,6 +12,7 @@ def get_config() -> ConfigDict:
     config = eclip.get_config("tiny")
     config.batch_size = 128
     config.total_samples = 40 * 1_500
+    config.image.depth = config.text.depth = 2
     config.image.pool = config.text.pool = "mean"
     config.text.max_length = 32
     config.text.vocab_size = 2_000

@@ -111,6 +111,17 @@ def _last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Whether a full disk is at the root; the checkpoint store reports it as text inside errors of its own."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _main(main: Callable[[], int | None], argv: list[str], *, door: str) -> int:
     if len(argv) > 1:
         fail(door, f"unexpected argument {argv[1]!r}; flags have the form --name=value, see --help")
@@ -118,11 +129,14 @@ def _main(main: Callable[[], int | None], argv: list[str], *, door: str) -> int:
         return main() or 0
     except UserError as error:
         fail(door, str(error))
-    except OSError as error:
+    except Exception as error:
+        if _is_disk_full(error):
+            written = getattr(error, "filename", None) or "the output"
+            fail(door, f"the disk is full while writing {written}; free space and run again")
+        if not isinstance(error, OSError):
+            raise
         if error.errno == errno.EFBIG:
             fail(door, f"{error.filename or 'the output'} is larger than this system lets a file be; see ulimit -f")
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            fail(door, f"the disk is full while writing {error.filename or 'the output'}; free space and run again")
         if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT):
             fail(door, f"cannot use {error.filename}: {os.strerror(error.errno)}; check the path and its permissions")
         raise

@@ -8,6 +8,8 @@ passed over for the one before it, and said so. Orbax appears in this file only.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -86,8 +88,10 @@ class Checkpoints:
     def save(self, step: int, state: Any, *, meta: Mapping[str, Any]) -> None:
         """Writes a checkpoint; on accelerators the writing goes on while training continues.
 
-        Errors: RuntimeError if orbax skips the save, which it does silently for a step that is not new.
+        Errors: OSError (ENOSPC) if the disk has no room for it; RuntimeError if orbax skips the save, which it does
+        silently for a step that is not new.
         """
+        self._check_space(state)
         meta = {**meta, "step": step, "digests": digests(state), "shapes": _shapes(state)}
         args = ocp.args.Composite(state=ocp.args.PyTreeSave(state), meta=ocp.args.JsonSave(meta))
         if not self._manager.save(step, args=args, force=True):
@@ -95,6 +99,12 @@ class Checkpoints:
         if jax.default_backend() == "cpu":
             # The arrays of the CPU backend are written from where they lie, and the next step reuses that memory.
             self.wait()
+
+    def _check_space(self, state: Any) -> None:
+        # Checked before, since orbax's threads would each print a traceback of their own.
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        if shutil.disk_usage(self.folder).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
     def wait(self) -> None:
         """Returns when everything is on disk."""

@@ -57,13 +57,7 @@ def train(
     num_steps = max(1, config["total_samples"] // batch_size)
     mesh = make_mesh(**config["mesh"], batch_size=batch_size)
     data = PreparedData(config["data"]["path"])
-    records = data.records("train", pairs_only=True)
-    if len(records) == 0:
-        shown = data.summary
-        raise UserError(
-            f"no product of {data.folder} can train this system: {shown['splits']['train']} in the train split, none "
-            "with both a picture and a title; check the image links that prepare reported under repairs"
-        )
+    records = _records(config, data)
     preemption = Preemption()
     workdirs.open_workdir(workdir, config)
     tokenizer = _tokenizer(config, workdir, data)
@@ -74,7 +68,8 @@ def train(
         f"jax {jax.__version__}"
     )
     log(
-        f"data     {len(records):,} of {data.summary['splits']['train']:,} train products have picture and title · "
+        f"data     {len(records):,} of {data.summary['splits']['train']:,} train products "
+        f"({'those with a picture and a title' if config['data']['rows'] == 'pairs' else 'all'}) · "
         f"fingerprint {data.fingerprint[:12]}"
     )
 
@@ -170,6 +165,7 @@ def validate(config: Mapping[str, Any]) -> None:
         (config["batch_size"] > 1, "batch_size", config["batch_size"], "at least 2, since the others are negatives"),
         (config["log_every"] > 0, "log_every", config["log_every"], "at least 1"),
         (config["checkpoint"]["every_steps"] > 0, "checkpoint.every_steps", 0, "at least 1"),
+        (config["data"]["rows"] in ("pairs", "all"), "data.rows", config["data"]["rows"], "pairs or all"),
         (bool(config["data"]["path"]), "data.path", config["data"]["path"], "the folder that prepare wrote"),
         (
             config["total_samples"] >= config["batch_size"],
@@ -181,6 +177,23 @@ def validate(config: Mapping[str, Any]) -> None:
     for holds, key, found, expected in rules:
         if not holds:
             raise UserError(f"config.{key} is {found!r}; expected {expected}; set --config.{key}=...")
+
+
+def _records(config, data: PreparedData) -> Records:
+    """The products to draw from: those with a picture and a title, or all of the train split."""
+    num_products = data.summary["splits"]["train"]
+    if num_products == 0:
+        raise UserError(f"{data.folder} has no product in its train split; prepare it with a larger train fraction")
+    if config["data"]["rows"] == "all":
+        return data.records("train")
+    records = data.records("train", pairs_only=True)
+    if len(records) == 0:
+        raise UserError(
+            f"none of the {num_products:,} train products of {data.folder} has both a picture and a title, so there is "
+            "no pair to learn from; see the image links that prepare counted under repairs, or draw from all products "
+            "with --config.data.rows=all, which learns nothing from those without a pair"
+        )
+    return records
 
 
 def _tokenizer(config, workdir: Path, data: PreparedData) -> TextTokenizer:

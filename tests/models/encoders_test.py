@@ -35,12 +35,26 @@ IMAGE = {
 }
 
 
+def stirred(model):
+    """The model with noise on all parameters: fresh ones have identities for blocks, which would hide mistakes."""
+    definition, params = nnx.split(model)
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(9), len(leaves))
+    noisy = [leaf + 0.1 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    return nnx.merge(definition, jax.tree.unflatten(structure, noisy))
+
+
+def transformer(**fields):
+    return stirred(Transformer(32, heads=2, rngs=nnx.Rngs(0), **fields))
+
+
 def text_encoder(**fields):
-    return TextTransformer(**TEXT | {"pool": "cls"} | fields, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    return stirred(TextTransformer(**TEXT | {"pool": "cls"} | fields, dtype=jnp.float32, rngs=nnx.Rngs(0)))
 
 
 def image_encoder(**fields):
-    return VisionTransformer(**IMAGE | {"pool": "cls", "stem": "patch"} | fields, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    fields = IMAGE | {"pool": "cls", "stem": "patch"} | fields
+    return stirred(VisionTransformer(**fields, dtype=jnp.float32, rngs=nnx.Rngs(0)))
 
 
 def some_pixels(rows=3, size=32):
@@ -48,7 +62,7 @@ def some_pixels(rows=3, size=32):
 
 
 def test_scanned_layers_equal_a_loop_over_them():
-    model = Transformer(32, depth=3, heads=2, rngs=nnx.Rngs(0))
+    model = transformer(depth=3)
     x = jax.random.normal(jax.random.key(1), (2, 5, 32))
     mask = jnp.array([[True] * 5, [True, True, False, True, False]])
     definition, stacked = nnx.split(model.blocks)
@@ -57,6 +71,12 @@ def test_scanned_layers_equal_a_loop_over_them():
         block = nnx.merge(definition, jax.tree.map(lambda leaf, layer=layer: leaf[layer], stacked))
         looped = block(looped, mask, jnp.ones((2, 2)))
     np.testing.assert_allclose(model(x, mask), model.norm(looped), atol=1e-5)
+
+
+def test_a_fresh_block_is_the_identity():
+    model = Transformer(32, depth=3, heads=2, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(1), (2, 5, 32))
+    np.testing.assert_allclose(model(x), model.norm(x), atol=1e-6)
 
 
 def test_layers_start_different():
@@ -70,7 +90,7 @@ def test_rematerialisation_changes_no_gradient(remat):
     x = jax.random.normal(jax.random.key(1), (2, 5, 32))
 
     def grads(remat):
-        definition, params = nnx.split(Transformer(32, depth=2, heads=2, remat=remat, rngs=nnx.Rngs(0)))
+        definition, params = nnx.split(transformer(depth=2, remat=remat))
         return nnx.to_pure_dict(jax.grad(lambda p: (nnx.merge(definition, p)(x) ** 2).sum())(params))
 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), grads("none"), grads(remat))
@@ -100,11 +120,12 @@ def test_pictures_become_one_state_each(stem, pool):
 
 
 def test_the_patch_stem_is_a_matrix_product_of_patches():
-    stem = image_encoder().stem.projection
+    model = image_encoder()
+    stem = model.stem.projection
     pixels = jax.random.normal(jax.random.key(0), (1, 32, 32, 3))
     patches = pixels.reshape(1, 4, 8, 4, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(1, 16, -1)
     expected = patches @ stem.kernel[...].reshape(-1, 32) + stem.bias[...]
-    np.testing.assert_allclose(image_encoder().stem(pixels).reshape(1, 16, 32), expected, atol=1e-4)
+    np.testing.assert_allclose(model.stem(pixels).reshape(1, 16, 32), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("patch_size", [4, 8, 16, 32])

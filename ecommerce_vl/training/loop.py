@@ -18,7 +18,7 @@ import numpy as np
 
 from ecommerce_vl.data.batches import ToExample, training_batches
 from ecommerce_vl.data.images import Augment, ImagePipeline
-from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.data.prepared import PreparedData, Records
 from ecommerce_vl.data.text import TextTemplate
 from ecommerce_vl.data.tokenizer import FILE as TOKENIZER_FILE
 from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest, train_tokenizer

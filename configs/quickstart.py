@@ -11,12 +11,13 @@ from configs import eclip
 def get_config() -> ConfigDict:
     config = eclip.get_config("tiny")
     config.batch_size = 128
-    config.total_samples = 40 * 1_500
+    config.total_samples = 26 * 1_500
     config.image.depth = config.text.depth = 2
     config.image.pool = config.text.pool = "mean"
     config.text.max_length = 32
     config.text.vocab_size = 2_000
-    config.augment.crop_scale, config.augment.mirror = (0.6, 1.0), 0.5
+    config.augment.crop_scale, config.augment.mirror = (0.5, 1.0), 0.5
+    config.text.word_dropout = 0.2
     config.optimizer.name = "muon"
     config.optimizer.learning_rate = 4e-3
     config.optimizer.warmup_samples = 5_000

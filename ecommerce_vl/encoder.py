@@ -96,7 +96,8 @@ class Encoder:
         self.data = meta["data"]
         self.space_id = _hash([self.digest, self.preprocess, self.text, self.fusion])[:16]
         self._embed = jax.jit(
-            lambda params, batch, view: system.embed(nnx.merge(graphdef, params), batch, view), static_argnames="view"
+            lambda params, batch, views: system.embed(nnx.merge(graphdef, params), batch, views),
+            static_argnames="views",
         )
 
     def embed_products(self, records: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -106,7 +107,9 @@ class Encoder:
           records: mappings with `title` (string, may be missing) and a picture under `images` (list), `image` or
             `image_link`: encoded bytes, a path, or a PIL image.
 
-        A product without either has a row of NaN.
+        A product without either has a row of NaN; a picture whose bytes are damaged counts as none.
+
+        Errors: UserError for a path where there is no file.
         """
         return self.embed_views(records)["product"]
 
@@ -142,11 +145,13 @@ class Encoder:
                 batch = self._batch(list(images[rows]), texts[rows], pool=pool, strict=strict)
                 present = {"image": batch["has_image"], "text": batch["has_text"]}
                 present["product"] = batch["has_image"] | batch["has_text"]
+                vectors = jax.device_get(self._embed(self.params, batch, views))
                 for view in views:
-                    if not present[view].any():
-                        continue
-                    vectors = np.asarray(self._embed(self.params, batch, view))[: rows.stop - rows.start]
-                    out[view][rows] = np.where(present[view][: len(vectors), None], vectors, np.nan)
+                    shown = present[view][: rows.stop - rows.start]
+                    found = vectors[view][: len(shown)]
+                    if not np.isfinite(found[shown]).all():
+                        raise RuntimeError(f"the {view} tower gives vectors that are not finite; the run has diverged")
+                    out[view][rows] = np.where(shown[:, None], found, np.nan)
         return out
 
     def _batch(self, images, texts, *, pool, strict) -> dict[str, np.ndarray]:
@@ -173,6 +178,8 @@ class Encoder:
         try:
             if isinstance(image, Image.Image):
                 return self.pipeline.fit(to_rgb(image))
+            if not isinstance(image, bytes) and not Path(image).is_file():
+                raise UserError(f"there is no picture at {str(image)!r}; check the path, or pass encoded bytes")
             return self.pipeline(image if isinstance(image, bytes) else Path(image).read_bytes())
         except (ImageDefect, OSError) as error:
             if strict:

@@ -47,15 +47,18 @@ def main() -> None:
     )
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "metrics.json", results.metrics)
+    seen = encoder.data["fingerprint"] == data.fingerprint
+    note = "the data of the training run" if seen else "OTHER data than the run was trained on: splits may overlap"
     info = {
         "run": str(workdir),
         "model": f"{encoder.name}, step {encoder.step:,}",
         "space": encoder.space_id,
-        "data": f"{data.folder} (fingerprint {data.fingerprint[:12]})",
+        "data": f"{data.folder} (fingerprint {data.fingerprint[:12]}), {note}",
         "split": f"{SPLIT.value}, {len(splits[SPLIT.value]):,} products",
     }
     report.write_report(out / "report.html", results, history=read_metrics(workdir), info=info)
     print(summary(results))
+    print(f"data     {note}")
     print(f"wrote    {out / 'metrics.json'} and {out / 'report.html'}")
 
 

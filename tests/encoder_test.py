@@ -90,3 +90,14 @@ def test_a_folder_without_a_model_is_named(workdir, tmp_path, what):
         (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
     with pytest.raises(UserError, match="no trained run" if what == "nothing" else "no checkpoint"):
         vl.load(tmp_path)
+
+
+def test_a_wrong_path_is_not_taken_for_a_product_without_a_picture(encoder):
+    with pytest.raises(UserError, match="there is no picture at 'no_such.jpg'"):
+        encoder.embed_products([{"title": "red shoe", "image": "no_such.jpg"}])
+
+
+def test_damaged_bytes_leave_the_title(encoder):
+    records = [{"title": "red shoe", "images": [b"not a picture"]}, {"title": "red shoe"}]
+    damaged, without = encoder.embed_products(records)
+    np.testing.assert_allclose(damaged, without, atol=1e-6)

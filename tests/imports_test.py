@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "systems": {"models", "losses"},
     "training": {"data"},
     "evaluation": set(),
-    "exporting": {"data", "evaluation"},
+    "exporting": {"data"},
 }
 FORBIDDEN = {
     "data": {"jax", "jaxlib", "flax", "optax", "orbax", "absl"},

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.models.transformer import Transformer, embedding
+from ecommerce_vl.models.transformer import POOLS, Transformer, embedding, one_of
 
 
 class TextTransformer(nnx.Module):
@@ -36,6 +36,7 @@ class TextTransformer(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
+        one_of("text.pool", pool, POOLS)
         self.pool = pool
         self.token = embedding(vocab_size, width, rngs=rngs)
         self.position = embedding(max_length, width, rngs=rngs)

@@ -20,6 +20,15 @@ REMAT_POLICIES = {
 }
 
 
+POOLS = ("cls", "mean")
+
+
+def one_of(field: str, value: str, choices) -> None:
+    """Raises ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{field} is {value!r}; expected one of {', '.join(choices)}")
+
+
 def linear(num_in: int, num_out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs, use_bias: bool = True) -> nnx.Linear:
     """A dense layer with float32 parameters that computes in `dtype`; kernel of variance 1 / num_in.
 
@@ -110,6 +119,7 @@ class Transformer(nnx.Module):
         dtype: jnp.dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
+        one_of("remat", remat, REMAT_POLICIES)
         self.depth, self.drop_path, self.remat, self.dtype = depth, drop_path, remat, dtype
 
         def init_layer(key):

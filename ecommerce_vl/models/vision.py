@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.models.transformer import Transformer, embedding, linear
+from ecommerce_vl.models.transformer import POOLS, Transformer, embedding, linear, one_of
 
 
 def patches_of(pixels_BxHxWxC: jax.Array, side: int) -> jax.Array:
@@ -103,6 +103,8 @@ class VisionTransformer(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
+        one_of("image.pool", pool, POOLS)
+        one_of("image.stem", stem, STEMS)
         self.dtype, self.pool, self.mean, self.std = dtype, pool, tuple(mean), tuple(std)
         num_patches = (image_size // patch_size) ** 2
         self.stem = STEMS[stem](patch_size=patch_size, width=width, dtype=dtype, rngs=rngs)

@@ -6,7 +6,7 @@ A system is a class of a config with these members; loops, checkpoints and meshe
     .build(rngs)                          the modules
     .loss(model, batch, rng, extra, mesh) -> (scalar, metrics, extra)
     .constrain(params)                    what must hold after every update
-    .embed(model, batch, view)            unit vectors (B,D) of a view in `.views`
+    .embed(model, batch, views)           {view: unit vectors (B,D)} of views in `.views`
 """
 
 from __future__ import annotations

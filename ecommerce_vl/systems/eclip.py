@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.losses.contrastive import clip_catalog
+from ecommerce_vl.losses.contrastive import LABEL_MODES, clip_catalog
 from ecommerce_vl.models.dual import DualEncoder, unit
 
 VIEWS = ("image", "text", "product")
+DTYPES = ("auto", "float32", "bfloat16")
 
 
 class EClip:
@@ -23,6 +24,8 @@ class EClip:
     views = VIEWS
 
     def __init__(self, config, *, vocab_size: int):
+        if config["label_mode"] not in LABEL_MODES:
+            raise ValueError(f"label_mode is {config['label_mode']!r}; expected one of {', '.join(LABEL_MODES)}")
         self.config, self.vocab_size = config, vocab_size
 
     def build(self, rngs: nnx.Rngs) -> DualEncoder:
@@ -60,18 +63,26 @@ class EClip:
         ceiling = math.log(self.config["logit_scale_max"])
         return params | {"logit_scale": jnp.minimum(params["logit_scale"], ceiling)}
 
-    def embed(self, model: DualEncoder, batch, view: str) -> jax.Array:
-        """Unit vectors (B,D) float32. "product" is norm(image + text), or the one that there is."""
-        if view == "image":
-            return model.encode_image(batch["image"])
-        if view == "text":
-            return model.encode_text(batch["text_ids"], batch["text_mask"])
-        image_BxD = model.encode_image(batch["image"]) * batch["has_image"][:, None]
-        return unit(image_BxD + model.encode_text(batch["text_ids"], batch["text_mask"]) * batch["has_text"][:, None])
+    def embed(self, model: DualEncoder, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
+        """Unit vectors (B,D) float32 of each view. "product" is norm(image + text), or the one that there is."""
+        vectors = {}
+        if views != ("text",):
+            vectors["image"] = model.encode_image(batch["image"])
+        if views != ("image",):
+            vectors["text"] = model.encode_text(batch["text_ids"], batch["text_mask"])
+        if "product" in views:
+            image_BxD = vectors["image"] * batch["has_image"][:, None]
+            vectors["product"] = unit(image_BxD + vectors["text"] * batch["has_text"][:, None])
+        return {view: vectors[view] for view in views}
 
 
 def compute_dtype(name: str) -> jnp.dtype:
-    """ "auto" is bfloat16 on accelerators and float32 on CPU, where bfloat16 is slower."""
+    """The type of computation; "auto" is bfloat16 on accelerators, float32 on CPU, where bfloat16 is slower.
+
+    Errors: ValueError for a name that is not in `DTYPES`.
+    """
+    if name not in DTYPES:
+        raise ValueError(f"dtype is {name!r}; expected one of {', '.join(DTYPES)}")
     if name == "auto":
         name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     return jnp.dtype(name)

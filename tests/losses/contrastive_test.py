@@ -216,3 +216,36 @@ def test_an_unknown_label_mode_is_named():
             catalog_alpha=1.0,
             mesh=mesh_of(1),
         )
+
+
+def test_a_collapsed_space_is_not_called_right():
+    z = jnp.ones((8, 4)) / 2
+    _, metrics = clip_catalog(
+        z,
+        z,
+        jnp.float32(2.0),
+        catalog_key_B=-1 - jnp.arange(8),
+        valid_B=jnp.ones(8, bool),
+        label_mode="catalog",
+        catalog_alpha=1.0,
+        mesh=mesh_of(2),
+    )
+    assert float(metrics["t2i_top1"]) == 0.0
+    assert float(metrics["i2t_top1"]) <= 1 / 8
+    assert float(metrics["image_rank"]) < 1e-3
+
+
+def test_the_effective_rank_counts_dimensions_that_are_filled():
+    z = jnp.concatenate([jnp.eye(8), -jnp.eye(8)])[:, :8]
+    _, metrics = clip_catalog(
+        z,
+        z[:, :1] * jnp.eye(8)[:1],
+        jnp.float32(2.0),
+        catalog_key_B=-1 - jnp.arange(16),
+        valid_B=jnp.ones(16, bool),
+        label_mode="catalog",
+        catalog_alpha=1.0,
+        mesh=mesh_of(4),
+    )
+    assert float(metrics["image_rank"]) == pytest.approx(8, abs=1e-3)
+    assert float(metrics["text_rank"]) == pytest.approx(1, abs=1e-3)

@@ -91,7 +91,7 @@ def test_rows_without_a_modality_do_not_count(system, batch):
 def test_the_product_is_both_or_the_one_that_there_is(system, batch):
     model = system.build(nnx.Rngs(0))
     rows = {**batch, "has_image": np.arange(ROWS) % 3 != 0, "has_text": np.arange(ROWS) % 3 != 1}
-    image, text, product = (np.asarray(system.embed(model, rows, view)) for view in ("image", "text", "product"))
+    image, text, product = (np.asarray(z) for z in system.embed(model, rows, system.views).values())
     both = image + text
     both /= np.linalg.norm(both, axis=1, keepdims=True)
     expected = np.where(
@@ -110,10 +110,24 @@ def test_the_logit_scale_never_passes_its_maximum(system, batch):
 
 def test_embedding_twice_is_bit_identical(system, batch):
     model = system.build(nnx.Rngs(0))
+    once, twice = (system.embed(model, batch, system.views) for _ in range(2))
     for view in system.views:
-        np.testing.assert_array_equal(system.embed(model, batch, view), system.embed(model, batch, view))
+        np.testing.assert_array_equal(once[view], twice[view])
+        np.testing.assert_allclose(
+            system.embed(model, batch, (view,))[view] if view != "product" else once[view], once[view]
+        )
 
 
 def test_an_unknown_system_is_named(tiny_config):
     with pytest.raises(UserError, match="config.system is 'eclpi'; expected one of eclip"):
         build_system(tiny_config | {"system": "eclpi"}, vocab_size=10)
+
+
+@pytest.mark.parametrize(
+    ("room", "field", "value"),
+    [(None, "label_mode", "soft"), (None, "dtype", "float8"), ("image", "stem", "convo"), ("text", "pool", "max")],
+)
+def test_a_wrong_choice_is_named_with_what_there_is(tiny_config, room, field, value):
+    config = tiny_config | ({field: value} if room is None else {room: tiny_config[room] | {field: value}})
+    with pytest.raises(ValueError, match=f"{field} is '{value}'; expected one of"):
+        build_system(config, vocab_size=10).build(nnx.Rngs(0))

@@ -84,6 +84,51 @@ def test_prepares_then_reuses_then_asks_before_replacing(shop, tmp_path):
     assert door(*other, "--overwrite", cwd=shop).returncode == 0
 
 
+def test_fixed_pictures_are_read_again_on_request(tmp_path):
+    (tmp_path / "feed.jsonl").write_text('{"id": "1", "title": "shirt", "image_link": "a.jpg"}')
+    arguments = ("--feed=feed.jsonl", "--out=out")
+    assert "0 with a picture" in door(*arguments, cwd=tmp_path).stdout
+    Image.new("RGB", (80, 80), "red").save(tmp_path / "a.jpg")
+    assert "nothing to do (add --overwrite if pictures changed)" in door(*arguments, cwd=tmp_path).stdout
+    assert "1 with a picture" in door(*arguments, "--overwrite", cwd=tmp_path).stdout
+
+
+def test_ignored_keys_are_in_the_summary(tmp_path):
+    rows = [{"id": str(row), "title": "t", "catalog_id": "default"} for row in range(201)]
+    (tmp_path / "feed.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = door("--feed=feed.jsonl", "--out=out", cwd=tmp_path)
+    splits = next(line for line in done.stdout.splitlines() if line.startswith("splits"))
+    assert splits.endswith("crosses splits · 201 rows with a catalog_id on too many rows, ignored")
+
+
+def test_a_sample_never_replaces_a_users_folder(tmp_path):
+    (tmp_path / "feed").mkdir()
+    (tmp_path / "feed" / "mine.txt").write_text("mine")
+    for more in ((), ("--overwrite",)):
+        done = door("--feed=sample:3", "--out=.", *more, cwd=tmp_path)
+        assert_one_sentence(done, says="feed holds files that are no sample of ours; move them or name another --out")
+    explained = door("--feed=sample:3", "--out=.", "--explain", cwd=tmp_path)
+    assert explained.returncode == 0 and "image_link" in explained.stdout
+    assert [file.name for file in tmp_path.iterdir()] == ["feed"]
+    assert (tmp_path / "feed" / "mine.txt").read_text() == "mine"
+
+
+def test_a_sample_is_redrawn_only_on_request(tmp_path):
+    def drawn() -> dict:
+        return {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out" / "feed").iterdir()}
+
+    assert door("--feed=sample:12", "--out=out", cwd=tmp_path).returncode == 0
+    before = drawn()
+    assert "nothing to do" in door("--feed=sample:12", "--out=out", cwd=tmp_path).stdout
+    done = door("--feed=sample:14", "--out=out", cwd=tmp_path)
+    assert_one_sentence(done, says="holds another feed or other settings; name another folder or add --overwrite")
+    assert door("--feed=sample:14", "--out=out", "--explain", cwd=tmp_path).returncode == 0
+    assert drawn() == before
+    assert "14 in = " in door("--feed=sample:14", "--out=out", "--overwrite", cwd=tmp_path).stdout
+    assert drawn() != before
+    assert not list((tmp_path / "out").glob(".*"))
+
+
 def test_explains_columns_and_writes_nothing(shop, tmp_path):
     done = door("--feed=feed.jsonl", f"--out={tmp_path / 'out'}", "--config.columns=title=word", "--explain", cwd=shop)
     assert done.returncode == 0, done.stderr

@@ -21,6 +21,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 ORIENTATION_TAG = 0x0112
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 WHITE = (255, 255, 255)
+MAX_PIXELS = 89_000_000  # refuse larger pictures by their header, before decoding
 
 
 class ImageDefect(Exception):
@@ -127,7 +128,7 @@ class ImagePipeline:
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    max_pixels: int = 89_000_000
+    max_pixels: int = MAX_PIXELS
     resize: str = "pad"
     interpolation: str = "bicubic"
     decoder: str = "libjpeg-turbo, Pillow"
@@ -141,12 +142,19 @@ class ImagePipeline:
         """
         image = decode(data, target=self.size, max_pixels=self.max_pixels)
         if rng is not None and augment is not None:
+            if image.width != image.height:  # a square of the longer side would undo the limit on pixels
+                image.thumbnail((2 * self.size, 2 * self.size), Image.Resampling.BICUBIC)
             return augment(_square(image), size=self.size, rng=rng)
         return self.fit(image)
 
     def fit(self, image: Image.Image) -> np.ndarray:
         """An RGB picture on a white square of the model's size; (size, size, 3) uint8."""
-        return np.asarray(_square(image).resize((self.size, self.size), Image.Resampling.BICUBIC))
+        if image.width == image.height:
+            return np.asarray(image.resize((self.size, self.size), Image.Resampling.BICUBIC))
+        # Shrunk before it is padded: a white square of a banner's own length may be a thousand times its pixels.
+        scale = self.size / max(image.size)
+        inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        return np.asarray(_square(image.resize(inner, Image.Resampling.BICUBIC, reducing_gap=2.0)))
 
 
 def decode(data: bytes, *, target: int, max_pixels: int) -> Image.Image:

@@ -30,6 +30,7 @@ from ecommerce_vl.data.record import ALIASES, SPLITS, Product, field_of, to_prod
 from ecommerce_vl.errors import UserError
 
 MAX_ID_LENGTH = 200
+FORMAT_VERSION = 1  # raise when the same feed and settings give other shards, so that old ones are not taken for new
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Plan:
     rejects: list[Reject]
     rows: dict[int, Mapping[str, Any]]  # row number -> split and keys, for rows not rejected yet
     split_counts: dict[str, int]
+    ignored_keys: dict[str, int]  # kind of key -> rows whose key is on too many rows to be an identity
 
 
 def prepare_feed(
@@ -190,17 +192,20 @@ def _plan(files: list[Path], columns: Mapping[str, str], config: Mapping[str, An
                     "row": number,
                     "id": product.id,
                     "split": product.split,
-                    "catalog": product.catalog_id,
-                    "group": product.item_group_id,
-                    "category": product.product_type,
+                    "catalog": split.product_identity(product),
+                    "group": ("item_group_id", product.item_group_id) if product.item_group_id else None,
+                    "category": product.product_type or None,
                 }
             )
     if not kept:
         raise _no_product(files, rejects)
+    void = split.void_keys(keys_of_row)
+    for row in kept:
+        row |= {name: None for name in ("catalog", "group") if row[name] in void}
     splits, counts = split.assign_splits(
         [row["id"] for row in kept],
         [row["split"] for row in kept],
-        split.components(keys_of_row),
+        split.components(keys_of_row, void=void),
         fractions=tuple(config["split"]["fractions"]),
         seed=config["split"]["seed"],
     )
@@ -209,7 +214,10 @@ def _plan(files: list[Path], columns: Mapping[str, str], config: Mapping[str, An
         row["row"]: {"split": own_split} | {f"{name}_key": numbers[name].get(row[name], -1) for name in numbers}
         for row, own_split in zip(kept, splits, strict=True)
     }
-    return Plan(num_rows=num_rows, rejects=rejects, rows=rows, split_counts=counts)
+    ignored: collections.Counter = collections.Counter()
+    for (kind, _), count in sorted(void.items()):
+        ignored[kind] += count
+    return Plan(num_rows=num_rows, rejects=rejects, rows=rows, split_counts=counts, ignored_keys=dict(ignored))
 
 
 def _no_product(files: list[Path], rejects: list[Reject]) -> UserError:
@@ -233,9 +241,9 @@ def _identity_defect(product: Product, seen: set[str]) -> tuple[str, str] | None
     return None
 
 
-def _numbered(values: Iterator[str]) -> dict[str, int]:
-    """Distinct non-empty strings -> 0, 1, ... in sorted order, so that the order of the feed does not matter."""
-    return {value: number for number, value in enumerate(sorted({value for value in values if value}))}
+def _numbered(values: Iterator[str | split.Key | None]) -> dict[str | split.Key, int]:
+    """Distinct values but None -> 0, 1, ... in sorted order, so that the order of the feed does not matter."""
+    return {value: number for number, value in enumerate(sorted({value for value in values if value is not None}))}
 
 
 def _write(files, columns, plan: Plan, folder: Path, config, progress) -> dict:
@@ -292,6 +300,7 @@ def _write(files, columns, plan: Plan, folder: Path, config, progress) -> dict:
         "categories": len({row["category"] for row in index if row["category"]}),
         "split_given": plan.split_counts["given"],
         "split_leaking": plan.split_counts["leaking"],
+        "ignored_keys": plan.ignored_keys,
         "columns": dict(explain_columns(files, columns)),
         "request": request_digest(files, config),
         "fingerprint": shards.fingerprint(folder),
@@ -305,8 +314,11 @@ def _write(files, columns, plan: Plan, folder: Path, config, progress) -> dict:
 
 
 def request_digest(files: list[Path], config: Mapping[str, Any]) -> str:
-    """Digest of the feed files and the settings: the same one means there is nothing to prepare again."""
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    """Digest of the feed files and the settings: the same one means there is nothing to prepare again.
+
+    Pictures beside the feed are not part of it, since finding them would cost a parse of the feed.
+    """
+    digest = hashlib.sha256(json.dumps([FORMAT_VERSION, config], sort_keys=True).encode())
     for file in files:
         with open(file, "rb") as stream:
             digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())

@@ -2,17 +2,18 @@
 
 Products are joined when they share a catalog id, an item group, or a guarded gtin; a component is assigned by a hash
 of its own key and the seed. Invariant: adding unrelated products moves nobody. A feed's own split is honoured row by
-row, and the components that it tears apart are counted.
+row, rows without one follow the rest of their component, and the components that the feed tears apart are counted.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ecommerce_vl.data.record import SPLITS, Product
 
+Key = tuple[str, str]  # (kind, value)
 MAX_SHARED = 200  # a key on more products than this is a shop-wide default, not an identity
 
 
@@ -26,7 +27,7 @@ def valid_gtin(text: str) -> bool:
     return check == -weighted % 10 and not restricted
 
 
-def identity_keys(product: Product) -> list[tuple[str, str]]:
+def identity_keys(product: Product) -> list[Key]:
     """The (kind, value) pairs that tie a listing to others of its product or its item group."""
     keys = [("catalog_id", product.catalog_id), ("item_group_id", product.item_group_id)]
     if valid_gtin(product.gtin):
@@ -34,15 +35,29 @@ def identity_keys(product: Product) -> list[tuple[str, str]]:
     return [(kind, value) for kind, value in keys if value]
 
 
-def components(keys_of_row: Sequence[Iterable[tuple[str, str]]]) -> list[int]:
-    """The connected component of every row, named by its first row; rows are joined by equal keys.
+def product_identity(product: Product) -> Key | None:
+    """The key by which listings are the same product: the catalog id, or where there is none the gtin with its brand.
 
-    Keys shared by more than `MAX_SHARED` rows are ignored.
+    Without a brand a gtin keeps listings in one split, where a mistake costs nothing, but makes no positives.
     """
-    rows_of_key: dict[tuple[str, str], list[int]] = defaultdict(list)
+    keys = dict(identity_keys(product))
+    kind = "catalog_id" if product.catalog_id or not product.brand else "gtin"
+    return (kind, keys[kind]) if kind in keys else None
+
+
+def void_keys(keys_of_row: Sequence[Iterable[Key]]) -> dict[Key, int]:
+    """The keys on more than `MAX_SHARED` rows, with their rows; they are no identity, for splits or for labels."""
+    counts = Counter(key for keys in keys_of_row for key in keys)
+    return {key: count for key, count in counts.items() if count > MAX_SHARED}
+
+
+def components(keys_of_row: Sequence[Iterable[Key]], *, void: Mapping[Key, int]) -> list[int]:
+    """The connected component of every row, named by its first row; rows are joined by equal keys that are not void."""
+    rows_of_key: dict[Key, list[int]] = defaultdict(list)
     for row, keys in enumerate(keys_of_row):
         for key in keys:
-            rows_of_key[key].append(row)
+            if key not in void:
+                rows_of_key[key].append(row)
     parent = list(range(len(keys_of_row)))
 
     def root(row: int) -> int:
@@ -52,10 +67,9 @@ def components(keys_of_row: Sequence[Iterable[tuple[str, str]]]) -> list[int]:
         return row
 
     for rows in rows_of_key.values():
-        if len(rows) <= MAX_SHARED:
-            for row in rows[1:]:
-                low, high = sorted((root(rows[0]), root(row)))
-                parent[high] = low
+        for row in rows[1:]:
+            low, high = sorted((root(rows[0]), root(row)))
+            parent[high] = low
     return [root(row) for row in range(len(keys_of_row))]
 
 
@@ -71,7 +85,8 @@ def assign_splits(
 
     Args:
       ids: product ids; a component is keyed by its least id, so that the order of a feed does not matter.
-      given: the feed's own split a row, "" where it has none.
+      given: the feed's own split a row, "" where it has none; then the row follows the splits given in its component
+        if they agree, and is drawn otherwise.
       component: as `components` returns it.
       fractions: of train, validation and test; they add up to 1.
       seed: of the assignment.
@@ -80,14 +95,17 @@ def assign_splits(
       Splits, and {"given": rows with their own split, "leaking": rows whose component lies in several splits}.
     """
     least: dict[int, str] = {}
+    given_in: dict[int, set[str]] = defaultdict(set)
     for row, name in enumerate(ids):
         least[component[row]] = min(least.get(component[row], name), name)
+        given_in[component[row]] |= {given[row]} - {""}
     splits = []
     for row, own in enumerate(given):
         digest = hashlib.sha256(f"{seed}:{least[component[row]]}".encode()).digest()
         u = int.from_bytes(digest[:8], "big") / 2**64
         drawn = SPLITS[0] if u < fractions[0] else SPLITS[1] if u < fractions[0] + fractions[1] else SPLITS[2]
-        splits.append(own or drawn)
+        agreed = min(given_in[component[row]]) if len(given_in[component[row]]) == 1 else ""
+        splits.append(own or agreed or drawn)
     sides: dict[int, set[str]] = defaultdict(set)
     for row, split in enumerate(splits):
         sides[component[row]].add(split)

@@ -9,12 +9,11 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from ecommerce_vl.data.images import ImageDefect, decode
+from ecommerce_vl.data.images import MAX_PIXELS, ImageDefect, decode
 
 FOLDER = "thumbnails"
 PIXELS = 128  # longer side at most
 QUALITY = 85  # of JPEG; about 4 kB a picture
-MAX_PIXELS = 89_000_000  # refuse larger pictures by their header, as prepare does
 SCHEMA = pa.schema(
     [("product_id", pa.string())]
     + [(name, pa.string()) for name in ("title", "brand", "category", "locale", "adult")]

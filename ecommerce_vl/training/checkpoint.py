@@ -2,13 +2,16 @@
 
 Orbax keeps no checksums and restores flipped bits silently, so every array travels with a digest of its bits. The
 digest is a sum over elements, computed on the devices where the array lies: it is the same for every sharding and
-moves no data. Invariants: a restore yields exactly what was saved, or names what differs; a damaged checkpoint is
-passed over for the one before it, and said so. Orbax appears in this file only.
+moves no data. The description beside the arrays carries a digest of itself. Invariants: a restore yields exactly what
+was saved, or names what differs; a damaged checkpoint is passed over for the one before it, and said so. Orbax appears
+in this file only.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -61,6 +64,12 @@ def _shapes(tree: Any) -> dict[str, str]:
     return {path_name(path): f"{tuple(leaf.shape)} {leaf.dtype}" for path, leaf in flat}
 
 
+def meta_digest(meta: Mapping[str, Any]) -> str:
+    """SHA-256 of a description as canonical JSON, its own digest left out."""
+    content = {name: item for name, item in meta.items() if name != "meta_digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 class DamagedCheckpoint(Exception):
     """A checkpoint that cannot be read, or that holds other bits than were saved."""
 
@@ -93,6 +102,8 @@ class Checkpoints:
         """
         self._check_space(state)
         meta = {**meta, "step": step, "digests": digests(state), "shapes": _shapes(state)}
+        meta = json.loads(json.dumps(meta))  # as it will be read back: tuples are lists
+        meta["meta_digest"] = meta_digest(meta)
         args = ocp.args.Composite(state=ocp.args.PyTreeSave(state), meta=ocp.args.JsonSave(meta))
         if not self._manager.save(step, args=args, force=True):
             raise RuntimeError(f"the checkpoint of step {step} was not written; found steps {self.steps()}")
@@ -115,11 +126,30 @@ class Checkpoints:
         self._manager.close()
 
     def meta(self, step: int) -> dict[str, Any]:
-        """What was saved beside the arrays."""
+        """What was saved beside the arrays, verified.
+
+        Errors: DamagedCheckpoint; MemoryError and PermissionError, which say nothing about the checkpoint.
+        """
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+            meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+            sound = meta["meta_digest"] == meta_digest(meta) and meta["step"] == step
+        except (MemoryError, PermissionError):
+            raise
         except Exception as error:  # orbax, tensorstore and json raise many kinds, and any of them means the same
+            _reraise_if_not_damage(error)
             raise DamagedCheckpoint(f"unreadable description ({type(error).__name__})") from error
+        if not sound:
+            raise DamagedCheckpoint("its description is not the one that was saved")
+        return meta
+
+    def newest_meta(self) -> dict[str, Any] | None:
+        """The newest sound description, or None; cheap, since it reads no arrays."""
+        for step in reversed(self.steps()):
+            try:
+                return self.meta(step)
+            except DamagedCheckpoint:
+                continue  # restore_latest names it
+        return None
 
     def restore(self, step: int, abstract_state: Any, *, partial: bool = False) -> tuple[Any, dict[str, Any]]:
         """The state of one step, verified, on the shardings of `abstract_state`, and what was saved beside it.
@@ -127,7 +157,8 @@ class Checkpoints:
         Args:
           partial: `abstract_state` may leave out parts of the unit, such as the optimizer's.
 
-        Errors: UserError if leaves differ in name, shape or type; DamagedCheckpoint.
+        Errors: UserError if leaves differ in name, shape or type; DamagedCheckpoint; MemoryError and PermissionError,
+        which say nothing about the checkpoint.
         """
         meta = self.meta(step)
         _compare_names(abstract_state, meta, step=step, partial=partial)
@@ -138,7 +169,10 @@ class Checkpoints:
                 partial_restore=partial,
             )
             state = self._manager.restore(step, args=ocp.args.Composite(state=args))["state"]
+        except (MemoryError, PermissionError):
+            raise
         except Exception as error:
+            _reraise_if_not_damage(error)
             raise DamagedCheckpoint(f"unreadable arrays ({type(error).__name__})") from error
         found = digests(state)
         wrong = sorted(name for name, digest in found.items() if digest != meta["digests"][name])
@@ -164,13 +198,31 @@ class Checkpoints:
             )
         return None
 
-    def remove_after(self, step: int) -> None:
-        """Removes checkpoints newer than `step`: damaged ones, which would block saving those steps again."""
+    def set_aside_after(self, step: int) -> None:
+        """Moves checkpoints newer than `step` to `damaged/` beside the folder.
+
+        They are damaged and would block saving those steps again, but what is left of them is the user's to remove.
+        """
         newer = [other for other in self.steps() if other > step]
+        aside = self.folder.parent / "damaged"
         for other in newer:
-            shutil.rmtree(self.folder / str(other))
+            aside.mkdir(exist_ok=True)
+            target, copy = aside / str(other), 1
+            while target.exists():
+                copy += 1
+                target = aside / f"{other}-{copy}"
+            (self.folder / str(other)).rename(target)
+            self.log(f"checkpoint {other} was moved to {target}")
         if newer:
             self._manager.reload()
+
+
+def _reraise_if_not_damage(error: Exception) -> None:
+    # tensorstore and XLA report these with a status word inside exceptions of their own kinds.
+    if "PERMISSION_DENIED" in str(error):
+        raise PermissionError(errno.EACCES, str(error)) from error
+    if "RESOURCE_EXHAUSTED" in str(error):
+        raise MemoryError(str(error)) from error
 
 
 def _compare_names(abstract_state: Any, meta: Mapping[str, Any], *, step: int, partial: bool) -> None:

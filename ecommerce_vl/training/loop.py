@@ -1,15 +1,18 @@
 """Training, from an empty run directory or from where the last process stopped.
 
-The order inside the loop is an invariant: read the batch of step t, run the step, save if it is time, and only then
-look at the metrics of the step before, so that nothing waits for the device. The data position is the step.
+The order inside the loop is an invariant: read the batch of step t, run the step, and only then look at the metrics of
+the step before, so that nothing waits for the device. Before a save, which waits for the device anyway, every row up
+to it is written, so that a kill after the save loses none. The data position is the step.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ from ecommerce_vl.progress import duration
 from ecommerce_vl.training import workdir as workdirs
 from ecommerce_vl.training.checkpoint import Checkpoints
 from ecommerce_vl.training.mesh import batch_sharding, make_mesh
-from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
+from ecommerce_vl.training.optimizer import RULES, learning_rate, make_optimizer
 from ecommerce_vl.training.preemption import Preemption
 from ecommerce_vl.training.state import define_model, make_state
 from ecommerce_vl.training.step import make_train_step
@@ -51,18 +54,38 @@ def train(
 
     Errors: UserError for whatever the user can mend: config, data, devices, run directory, checkpoints.
     """
-    # -- Run directory, devices, data --------------------------------------------------------------------------------
     validate(config)
+    preemption = Preemption()
+    try:
+        return _train(config, workdir, build_system=build_system, preemption=preemption, log=log)
+    finally:
+        preemption.close()
+
+
+def _train(config, workdir: Path, *, build_system: Callable, preemption: Preemption, log: Callable) -> str:
+    # -- Run directory, devices, data --------------------------------------------------------------------------------
     batch_size = config["batch_size"]
     num_steps = max(1, config["total_samples"] // batch_size)
     mesh = make_mesh(**config["mesh"], batch_size=batch_size)
     data = PreparedData(config["data"]["path"])
     records = _records(config, data)
-    preemption = Preemption()
-    workdirs.open_workdir(workdir, config)
-    tokenizer = _tokenizer(config, workdir, data)
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=config["checkpoint"]["keep"], log=log)
+    has_checkpoint = bool(checkpoints.steps())
+    goes_on = workdirs.open_workdir(workdir, config, fingerprint=data.fingerprint, has_checkpoint=has_checkpoint)
+    # Another tokenizer or other data is named as such, before arrays whose shapes follow from them are compared.
+    meta = checkpoints.newest_meta()
+    if meta is not None:
+        workdirs.check_fingerprint(found=data.fingerprint, expected=meta["data"]["fingerprint"])
+    tokenizer = _tokenizer(config, workdir, data, keep=goes_on)
+    unit = {
+        "config": dict(config),
+        "data": {"fingerprint": data.fingerprint, "products": len(records)},
+        "tokenizer": tokenizer_digest(workdir / "tokenizer"),
+        "versions": workdirs.versions(),
+    }
+    if meta is not None:
+        _check_same_run(meta, unit, workdir=workdir)
     pipeline = ImagePipeline(size=config["image"]["size"], mean=config["image"]["mean"], std=config["image"]["std"])
-    workdirs.write_preprocess(workdir, pipeline)
     log(
         f"devices  {jax.device_count()} x {jax.devices()[0].device_kind} · mesh {dict(mesh.shape)} · "
         f"jax {jax.__version__}"
@@ -74,25 +97,22 @@ def train(
     )
 
     # -- Model, optimizer, state -------------------------------------------------------------------------------------
-    system = build_system(config, vocab_size=tokenizer.vocab_size)
-    schedule = learning_rate(config["optimizer"], batch_size=batch_size, num_steps=num_steps)
-    optimizer = make_optimizer(config["optimizer"], schedule=schedule)
-    graphdef, abstract_params = define_model(system)
-    abstract_state, init = make_state(system, optimizer, seed=config["seed"], mesh=mesh)
-    unit = {
-        "config": dict(config),
-        "data": {"fingerprint": data.fingerprint, "products": len(records)},
-        "tokenizer": tokenizer_digest(workdir / "tokenizer"),
-        "versions": workdirs.versions(),
-    }
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=config["checkpoint"]["keep"], log=log)
+    with _naming_the_key(config):
+        system = build_system(config, vocab_size=tokenizer.vocab_size)
+        schedule = learning_rate(config["optimizer"], batch_size=batch_size, num_steps=num_steps)
+        optimizer = make_optimizer(config["optimizer"], schedule=schedule)
+        graphdef, abstract_params = define_model(system)
+        abstract_state, init = make_state(system, optimizer, seed=config["seed"], mesh=mesh)
     restored = checkpoints.restore_latest(abstract_state)
     if restored is None:
         state = init()
     else:
         state, meta = restored
         _check_same_run(meta, unit, workdir=workdir)
-        checkpoints.remove_after(int(state.step))
+        checkpoints.set_aside_after(int(state.step))
+    workdirs.write_preprocess(workdir, pipeline)
+    if not has_checkpoint or not (workdir / "config.json").exists():
+        workdirs.write_identity(workdir, config, fingerprint=data.fingerprint)
     start = int(state.step)
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(abstract_params))
     log(
@@ -120,36 +140,58 @@ def train(
     )
     sharding = batch_sharding(mesh)
     period = _Period(start, num_steps=num_steps, batch_size=batch_size, schedule=schedule, log=log)
-    pending = None
+    pending, saved = None, start
     outcome = FINISHED
-    for step in range(start, num_steps):
-        batch = period.wait(_next_batch, batches, preemption)
-        if batch is not None:
-            batch = jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
-            state, metrics = train_step(state, batch)
-        stop = preemption.signal_name is not None
-        done = step + (batch is not None)
-        last = done == num_steps
-        if done > start and (stop or last or done % config["checkpoint"]["every_steps"] == 0):
-            checkpoints.save(done, state, meta=unit)
-        if pending is not None:
-            period.report(writer, *pending)
-            pending = None
-        if batch is not None and (done % config["log_every"] == 0 or last or step == start):
-            pending = (done, metrics)
-        if stop:
-            outcome = STOPPED
-            break
-    if pending is not None:
-        period.report(writer, *pending)
+    try:
+        for step in range(start, num_steps):
+            batch = period.wait(_next_batch, batches, preemption)
+            previous, pending = pending, None
+            if batch is not None:
+                batch = jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
+                state, metrics = train_step(state, batch)
+            stop = preemption.signal_name is not None
+            done = step + (batch is not None)
+            last = done == num_steps
+            # The first line of a process is for people; the rows are those of a run that was never stopped.
+            row = done == 1 or last or done % config["log_every"] == 0
+            if batch is not None and (row or step == start):
+                pending = (writer if row else None, done, metrics)
+            if previous is not None:
+                period.report(*previous)
+            if done > saved and (stop or last or done % config["checkpoint"]["every_steps"] == 0):
+                if pending is not None:
+                    period.report(*pending)
+                    pending = None
+                check_finite(done, metrics)
+                writer.flush()
+                checkpoints.save(done, state, meta=unit)
+                saved = done
+            if stop:
+                outcome = STOPPED
+                break
+    except UserError:
+        checkpoints.close()  # what is still being written is of a sound state
+        raise
+    finally:
+        writer.close()
     checkpoints.close()
-    writer.close()
-    preemption.close()
     if outcome == STOPPED:
-        log(f"stopped  by {preemption.signal_name} at step {done:,}, saved; run the same command to continue")
+        what = "saved" if done else "nothing to save yet"
+        log(f"stopped  by {preemption.signal_name} at step {done:,}, {what}; run the same command to continue")
     else:
         log(f"finished {num_steps:,} steps, {num_steps * batch_size:,} samples in {workdir}")
     return outcome
+
+
+def check_finite(step: int, metrics: Mapping[str, Any]) -> None:
+    """Errors: UserError if the loss or its gradient is no number: no later step mends that, so nothing is saved."""
+    for name in ("loss", "grad_norm"):
+        value = float(np.asarray(metrics[name]))
+        if not math.isfinite(value):
+            raise UserError(
+                f"{name} is {value} at step {step:,}, so training ends before it is saved; "
+                "lower --config.optimizer.learning_rate or restart from an earlier checkpoint"
+            )
 
 
 def validate(config: Mapping[str, Any]) -> None:
@@ -157,14 +199,24 @@ def validate(config: Mapping[str, Any]) -> None:
 
     Errors: UserError, one for the first thing that is wrong.
     """
-    image, text = config["image"], config["text"]
+    image, text, checkpoint, mesh = config["image"], config["text"], config["checkpoint"], config["mesh"]
     rules = (
         (image["size"] % image["patch_size"] == 0, "image.size", image["size"], f"a multiple of {image['patch_size']}"),
         (image["width"] % image["heads"] == 0, "image.width", image["width"], f"a multiple of {image['heads']} heads"),
         (text["width"] % text["heads"] == 0, "text.width", text["width"], f"a multiple of {text['heads']} heads"),
         (config["batch_size"] > 1, "batch_size", config["batch_size"], "at least 2, since the others are negatives"),
         (config["log_every"] > 0, "log_every", config["log_every"], "at least 1"),
-        (config["checkpoint"]["every_steps"] > 0, "checkpoint.every_steps", 0, "at least 1"),
+        (checkpoint["every_steps"] > 0, "checkpoint.every_steps", checkpoint["every_steps"], "at least 1"),
+        (checkpoint["keep"] > 1, "checkpoint.keep", checkpoint["keep"], "at least 2, since the newest may be damaged"),
+        (mesh["fsdp"] > 0, "mesh.fsdp", mesh["fsdp"], "at least 1"),
+        (mesh["data"] == -1 or mesh["data"] > 0, "mesh.data", mesh["data"], "at least 1, or -1 for all that are left"),
+        (config["data"]["num_workers"] >= 0, "data.num_workers", config["data"]["num_workers"], "at least 0"),
+        (
+            config["optimizer"]["name"] in RULES,
+            "optimizer.name",
+            config["optimizer"]["name"],
+            f"one of {', '.join(RULES)}",
+        ),
         (config["data"]["rows"] in ("pairs", "all"), "data.rows", config["data"]["rows"], "pairs or all"),
         (bool(config["data"]["path"]), "data.path", config["data"]["path"], "the folder that prepare wrote"),
         (
@@ -196,11 +248,15 @@ def _records(config, data: PreparedData) -> Records:
     return records
 
 
-def _tokenizer(config, workdir: Path, data: PreparedData) -> TextTokenizer:
-    """The run's tokenizer: of the run directory, else of the configured folder, else trained on the train split."""
+def _tokenizer(config, workdir: Path, data: PreparedData, *, keep: bool) -> TextTokenizer:
+    """The run's tokenizer: of the run directory, else of the configured folder, else trained on the train split.
+
+    Args:
+      keep: the one in the run directory, if there is one, is this run's.
+    """
     text = config["text"]
     folder = workdir / "tokenizer"
-    if not (folder / TOKENIZER_FILE).exists():
+    if not keep or not (folder / TOKENIZER_FILE).exists():
         if text["tokenizer"]:
             tokenizer = load_tokenizer(Path(text["tokenizer"]), max_length=text["max_length"])
         else:
@@ -222,6 +278,18 @@ def _template(config) -> TextTemplate:
         raise UserError(f"config.{error}") from error
 
 
+@contextlib.contextmanager
+def _naming_the_key(config) -> Iterator[None]:
+    """Turns a ValueError that starts with a key of the config into a UserError; any other is a defect of ours."""
+    try:
+        yield
+    except ValueError as error:
+        word = str(error).split(" ")[0]
+        if any(f".{key}".endswith(f".{word}") for key, _ in workdirs.flat(config)):
+            raise UserError(f"config.{error}") from error
+        raise
+
+
 def _to_example(config, pipeline: ImagePipeline, tokenizer: TextTokenizer) -> ToExample:
     augment = Augment(**{name: tuple(v) if isinstance(v, list) else v for name, v in config["augment"].items()})
     return ToExample(image=pipeline, augment=augment, template=_template(config), tokenizer=tokenizer)
@@ -234,12 +302,7 @@ def _check_same_run(meta: Mapping[str, Any], unit: Mapping[str, Any], *, workdir
             f"(digest {unit['tokenizer'][:12]}, expected {meta['tokenizer'][:12]}); "
             f"put the original tokenizer.json back, or name another --workdir"
         )
-    if meta["data"]["fingerprint"] != unit["data"]["fingerprint"]:
-        raise UserError(
-            f"the data has changed since this run began (fingerprint {unit['data']['fingerprint'][:12]}, "
-            f"expected {meta['data']['fingerprint'][:12]}); point --config.data.path at the original data, "
-            "or name another --workdir"
-        )
+    workdirs.check_fingerprint(found=unit["data"]["fingerprint"], expected=meta["data"]["fingerprint"])
 
 
 def _next_batch(batches, preemption: Preemption):
@@ -274,8 +337,11 @@ class _Period:
         self.wait_s += time.monotonic() - begin_s
         return result
 
-    def report(self, writer: MetricWriter, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Writes and prints the metrics of `step`; fetching them waits until the device has finished that step."""
+    def report(self, writer: MetricWriter | None, step: int, metrics: Mapping[str, jax.Array]) -> None:
+        """Prints the metrics of `step` and writes them; fetching them waits until the device has finished that step.
+
+        Errors: UserError if the loss is no number; its row is written all the same.
+        """
         values = {name: float(np.asarray(value)) for name, value in metrics.items()}
         elapsed_s = max(time.monotonic() - self.begin_s, 1e-6)
         # The first period holds the compilation; its rate would only mislead.
@@ -286,7 +352,8 @@ class _Period:
             "data_wait": self.wait_s / elapsed_s,
             "samples": step * self.batch_size,
         }
-        writer.scalars(step, values)
+        if writer is not None:
+            writer.scalars(step, values)
         left = "" if self.first else f"  eta {duration((self.num_steps - step) * self.batch_size / max(rate, 1e-9))}"
         invalid = f"  unreadable {values['invalid_rows']:.0f}" if values["invalid_rows"] else ""
         self.log(
@@ -297,4 +364,5 @@ class _Period:
             f"wait {values['data_wait']:.0%}{invalid}{left}"
         )
         sys.stdout.flush()
+        check_finite(step, values)
         self.step, self.begin_s, self.wait_s, self.first = step, time.monotonic(), 0.0, False

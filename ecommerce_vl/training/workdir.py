@@ -1,6 +1,9 @@
 """The run directory: what a run is made of, written once and compared whenever the run goes on.
 
+Invariant: config.json is written after everything else of a start, so where it lies the rest belongs to it.
+
 config.json      the resolved config          preprocess.json   how pictures are read
+data.json        fingerprint of the data      damaged/          checkpoints that were passed over
 tokenizer/       tokenizer.json               checkpoints/      states
 metrics.jsonl    tensorboard/                 versions.json     of the packages that started it
 """
@@ -10,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,30 +40,73 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield prefix + name, value
 
 
-def open_workdir(workdir: Path, config: Mapping[str, Any]) -> None:
-    """Makes a run directory, or checks that an existing one was made by the same config.
+def open_workdir(workdir: Path, config: Mapping[str, Any], *, fingerprint: str, has_checkpoint: bool) -> bool:
+    """Makes a run directory, or checks that an existing one was made by the same config and data.
+
+    A directory without a checkpoint holds nothing worth keeping: where config or data differ, it is emptied.
+
+    Args:
+      fingerprint: of the prepared data.
+      has_checkpoint: the directory has a committed checkpoint.
+
+    Returns: whether the directory goes on, so that its tokenizer is the run's.
 
     Errors: UserError that names every key that differs, both values, and the ways out.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    file = workdir / "config.json"
-    resolved = json.loads(json.dumps(config))  # as it will be read back: tuples are lists
+    file, data_file = workdir / "config.json", workdir / "data.json"
     if not file.exists():
-        write_json(workdir / "versions.json", versions())
-        write_json(file, resolved)
-        return
-    before, now = dict(flat(json.loads(file.read_text()))), dict(flat(resolved))
-    different = [
-        f"{key} (there {before.get(key, 'absent')!r}, now {now.get(key, 'absent')!r})"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and not key.startswith(FREE)
-    ]
+        return has_checkpoint
+    different = _differences(json.loads(file.read_text()), config)
+    found = json.loads(data_file.read_text())["fingerprint"] if data_file.exists() else None
+    if not has_checkpoint:
+        if different or found != fingerprint:
+            _empty(workdir)
+            return False
+        return True
     if different:
         raise UserError(
             f"--workdir={workdir} belongs to a run with another config: {', '.join(different[:5])}"
             f"{f' and {len(different) - 5} more' if len(different) > 5 else ''}; "
             "repeat the command of that run, or name another --workdir"
         )
+    if found is not None:
+        check_fingerprint(found=fingerprint, expected=found)
+    return True
+
+
+def check_fingerprint(*, found: str, expected: str) -> None:
+    """Errors: UserError if the data is not that of the run."""
+    if found != expected:
+        raise UserError(
+            f"the data has changed since this run began (fingerprint {found[:12]}, expected {expected[:12]}); "
+            "point --config.data.path at the original data, or name another --workdir"
+        )
+
+
+def write_identity(workdir: Path, config: Mapping[str, Any], *, fingerprint: str) -> None:
+    """Records whose directory this is; only once the start can no longer fail, and config.json last."""
+    write_json(workdir / "versions.json", versions())
+    write_json(workdir / "data.json", {"fingerprint": fingerprint})
+    write_json(workdir / "config.json", config)
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    # As it will be read back: tuples are lists.
+    before, now = dict(flat(before)), dict(flat(json.loads(json.dumps(now))))
+    return [
+        f"{key} (there {before.get(key, 'absent')!r}, now {now.get(key, 'absent')!r})"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and not key.startswith(FREE)
+    ]
+
+
+def _empty(workdir: Path) -> None:
+    # config.json first: without it nothing of the rest is taken for this run's, however far this gets.
+    for name in ("config.json", "data.json", "versions.json", "preprocess.json", "metrics.jsonl"):
+        (workdir / name).unlink(missing_ok=True)
+    for name in ("tokenizer", "tensorboard"):
+        shutil.rmtree(workdir / name, ignore_errors=True)
 
 
 def read_config(workdir: Path) -> dict[str, Any]:

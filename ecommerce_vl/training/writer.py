@@ -42,6 +42,11 @@ class MetricWriter:
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
 
+    def flush(self) -> None:
+        """Hands every row so far to the operating system, so that it outlives this process."""
+        self._lines.flush()
+        self._events.flush()
+
     def close(self) -> None:
         self._lines.close()
         self._events.close()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ecommerce_vl.data import images
 from ecommerce_vl.data.images import Augment, ImageDefect, ImagePipeline, decode, open_image, stored_image
 
 LIMITS = {"max_pixels": 89_000_000, "min_side": 64, "max_side": 128, "quality": 92}
@@ -209,3 +210,36 @@ def test_augmentation_follows_the_generator():
     assert (views[0] == views[1]).all()
     assert (views[0] != views[2]).any()
     assert views[0].shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("size", [(20_000, 80), (80, 20_000)])
+@pytest.mark.parametrize("augmented", [False, True])
+def test_a_ribbon_costs_no_more_than_its_own_pixels(size, augmented, monkeypatch):
+    made = []
+    new = Image.new
+    monkeypatch.setattr(Image, "new", lambda mode, size, *more: made.append(max(size)) or new(mode, size, *more))
+    data = encoded(new("RGB", size, "red"), "PNG")
+    augment = Augment(crop_scale=(0.5, 1.0), crop_ratio=1.3, mirror=0.5, light=0.2) if augmented else None
+    pixels = ImagePipeline(size=64, mean=(0.5,) * 3, std=(0.5,) * 3)(
+        data, rng=np.random.default_rng(0), augment=augment
+    )
+    assert pixels.shape == (64, 64, 3)
+    assert made and max(made) <= 128
+
+
+def test_squares_are_resized_as_they_are():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8))
+    pipeline = ImagePipeline(size=64, mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert (pipeline.fit(image) == np.asarray(image.resize((64, 64), Image.Resampling.BICUBIC))).all()
+    augment = Augment(crop_scale=(0.5, 1.0), crop_ratio=1.3, mirror=0.5, light=0.2)
+    views = [
+        pipeline(encoded(image, "PNG"), rng=np.random.default_rng(0), augment=augment),
+        augment(image, size=64, rng=np.random.default_rng(0)),
+    ]
+    assert (views[0] == views[1]).all()
+
+
+def test_one_limit_on_pixels():
+    from ecommerce_vl.exporting import thumbnails
+
+    assert ImagePipeline.max_pixels == thumbnails.MAX_PIXELS == images.MAX_PIXELS == LIMIT

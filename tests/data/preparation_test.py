@@ -15,8 +15,11 @@ import pytest
 from PIL import Image
 
 from configs.prepare import get_config
+from ecommerce_vl.data import preparation
+from ecommerce_vl.data.images import MAX_PIXELS
 from ecommerce_vl.data.preparation import explain_columns, parse_columns, prepare_feed, read_summary, validate
 from ecommerce_vl.data.shards import open_source
+from ecommerce_vl.data.split import MAX_SHARED
 from ecommerce_vl.errors import UserError
 
 
@@ -214,6 +217,45 @@ def test_keys_are_equal_for_equal_ids_and_unique_for_unknown_ones(tmp_path):
         }
 
 
+def test_a_gtin_with_its_brand_is_the_same_product_where_there_is_no_catalog_id(tmp_path):
+    gtin = {"title": "t", "gtin": "4006381333931", "brand": "Stabilo"}
+    rows = [gtin, gtin | {"brand": "STABILO"}, gtin | {"brand": ""}, gtin | {"gtin": "4006381333932"}]
+    rows = [{"id": str(number)} | row for number, row in enumerate(rows)]
+    prepare(write_lines(tmp_path / "f.jsonl", rows), tmp_path / "out")
+    key = {row["id"]: row["catalog_key"] for row in table(tmp_path / "out", "index.parquet")}
+    assert key["0"] == key["1"] >= 0
+    assert key["2"] < 0 and key["3"] < 0
+
+
+def test_a_key_on_too_many_rows_is_unknown_for_splits_and_for_labels(tmp_path):
+    gtin = {"gtin": "4006381333931", "brand": "Stabilo"}
+    rows = [{"id": f"c{row}", "title": "t", "catalog_id": "default"} for row in range(MAX_SHARED + 1)]
+    rows += [{"id": f"g{row}", "title": "t", "item_group_id": "default"} for row in range(MAX_SHARED + 2)]
+    rows += [{"id": f"n{row}", "title": "t"} | gtin for row in range(MAX_SHARED + 3)]
+    rows += [{"id": f"k{row}", "title": "t", "catalog_id": "own", "item_group_id": "own"} for row in range(MAX_SHARED)]
+    summary = prepare(write_lines(tmp_path / "f.jsonl", rows), tmp_path / "out")
+    assert summary["ignored_keys"] == {
+        "catalog_id": MAX_SHARED + 1,
+        "gtin": MAX_SHARED + 3,
+        "item_group_id": MAX_SHARED + 2,
+    }
+    assert summary["split_leaking"] == 0
+    index = table(tmp_path / "out", "index.parquet")
+    kept = [row for row in index if row["id"].startswith("k")]
+    assert len({(row["split"], row["catalog_key"], row["group_key"]) for row in kept}) == 1
+    assert kept[0]["catalog_key"] >= 0 and kept[0]["group_key"] >= 0
+    others = [row for row in index if not row["id"].startswith("k")]
+    assert all(row["catalog_key"] < 0 and row["group_key"] < 0 for row in others)
+
+
+def test_the_request_names_the_version_of_the_format(tmp_path, monkeypatch):
+    feed = write_lines(tmp_path / "f.jsonl", [{"id": "1", "title": "t"}])
+    before = preparation.request_digest([feed], {})
+    assert preparation.request_digest([feed], {}) == before
+    monkeypatch.setattr(preparation, "FORMAT_VERSION", preparation.FORMAT_VERSION + 1)
+    assert preparation.request_digest([feed], {}) != before
+
+
 def test_own_splits_are_honoured_and_groups_stay_together(tmp_path):
     rows = [{"id": f"own{row}", "title": "t", "split": name} for row, name in enumerate(["train", "val", "test"])]
     rows += [{"id": f"g{row}", "title": "t", "item_group_id": f"group {row // 3}"} for row in range(120)]
@@ -339,6 +381,7 @@ def test_the_users_columns_are_checked_and_explained(tmp_path):
 
 def test_settings_out_of_range_are_all_named():
     config = get_config()
+    assert config.images.max_pixels == MAX_PIXELS
     validate(config.to_dict())
     config.rows_per_shard, config.images.quality, config.split.fractions = 0, 101, (0.5, 0.1, 0.1)
     with pytest.raises(UserError, match=r"rows_per_shard is 0.*quality is 101.*fractions is \(0.5"):

@@ -4,10 +4,15 @@ import random
 
 import pytest
 
+from ecommerce_vl.data import split
 from ecommerce_vl.data.record import to_product
-from ecommerce_vl.data.split import MAX_SHARED, assign_splits, components, identity_keys, valid_gtin
+from ecommerce_vl.data.split import MAX_SHARED, assign_splits, identity_keys, product_identity, valid_gtin, void_keys
 
 FRACTIONS = (0.6, 0.2, 0.2)
+
+
+def components(keys_of_row: list) -> list[int]:
+    return split.components(keys_of_row, void=void_keys(keys_of_row))
 
 
 @pytest.mark.parametrize("gtin", ["4006381333931", "96385074", "036000291452", "04006381333931"])
@@ -43,6 +48,13 @@ def test_identity_needs_gtin_and_brand_to_agree():
     assert components(keys) == [0, 0, 2, 3]
 
 
+def test_the_product_itself_is_its_catalog_id_or_a_gtin_with_its_brand():
+    gtin = {"gtin": "4006381333931", "brand": "Stabilo"}
+    rows = [gtin, gtin | {"catalog_id": "c"}, gtin | {"brand": ""}, gtin | {"gtin": "4006381333932"}, {"brand": "x"}]
+    identities = [product_identity(to_product(row, row_number=0, columns={})) for row in rows]
+    assert identities == [("gtin", "04006381333931 stabilo"), ("catalog_id", "c"), None, None, None]
+
+
 def test_components_are_transitive_and_ignore_keys_of_everybody():
     assert components([[("a", "x")], [("b", "y")], [("b", "y"), ("a", "x")], []]) == [0, 0, 0, 3]
     shared = [[("catalog_id", "default")]] * (MAX_SHARED + 1)
@@ -63,10 +75,10 @@ def test_no_component_crosses_and_unrelated_products_move_nobody():
     keys = {f"p{row}": [("item_group_id", f"g{rng.randrange(300)}")] for row in range(1000)}
     before = assignment(keys)
     sides: dict[str, set] = {}
-    for name, split in before.items():
-        sides.setdefault(keys[name][0][1], set()).add(split)
+    for name, side in before.items():
+        sides.setdefault(keys[name][0][1], set()).add(side)
     assert all(len(side) == 1 for side in sides.values())
-    assert 0.5 < sum(split == "train" for split in before.values()) / 1000 < 0.7
+    assert 0.5 < sum(side == "train" for side in before.values()) / 1000 < 0.7
 
     more = {f"a{row}": [("item_group_id", f"new{row}")] for row in range(500)}
     shuffled = dict(rng.sample(list({**more, **keys}.items()), 1500))
@@ -79,3 +91,11 @@ def test_the_feeds_own_split_wins_row_by_row_and_tears_are_counted():
     splits, counts = assign_splits(["a", "b", "c"], ["test", "train", ""], [0, 0, 2], fractions=(1.0, 0.0, 0.0), seed=0)
     assert splits == ["test", "train", "train"]
     assert counts == {"given": 2, "leaking": 2}
+
+
+def test_a_row_without_a_split_follows_its_component_where_that_agrees():
+    given = ["test", "", "test", "validation", "train", "", ""]
+    component = [0, 0, 0, 3, 3, 3, 6]
+    splits, counts = assign_splits(list("abcdefg"), given, component, fractions=(1.0, 0.0, 0.0), seed=0)
+    assert splits == ["test", "test", "test", "validation", "train", "train", "train"]
+    assert counts == {"given": 4, "leaking": 3}

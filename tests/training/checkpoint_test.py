@@ -183,11 +183,67 @@ def test_saving_a_step_twice_fails_aloud(tmp_path):
         checkpoints.save(3, some_state(), meta={})
 
 
-def test_damaged_newer_checkpoints_are_removed_so_that_their_steps_can_be_saved_again(tmp_path):
-    checkpoints = Checkpoints(tmp_path, keep=5)
-    for step in (3, 7):
-        checkpoints.save(step, some_state(), meta={})
-    checkpoints.remove_after(3)
-    assert checkpoints.steps() == [3]
+def test_damaged_newer_checkpoints_are_set_aside_so_that_their_steps_can_be_saved_again(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=5, log=lambda line: None)
+    for _ in range(2):
+        if not checkpoints.steps():
+            checkpoints.save(3, some_state(), meta={})
+        checkpoints.save(7, some_state(), meta={})
+        checkpoints.set_aside_after(3)
+        assert checkpoints.steps() == [3]
     checkpoints.save(7, some_state(), meta={})
     assert checkpoints.steps() == [3, 7]
+    assert sorted(folder.name for folder in (tmp_path / "damaged").iterdir()) == ["7", "7-2"]
+    assert (tmp_path / "damaged" / "7" / "state").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"abc", b"abd"), (b'"step": 7', b'"step": 8'), (b"{", b""), (b"meta_digest", b"meta_digesu")]
+)
+def test_a_damaged_description_is_found_and_the_previous_checkpoint_loads(tmp_path, old, new):
+    lines = []
+    checkpoints = Checkpoints(tmp_path, log=lines.append)
+    state = some_state()
+    for step in (3, 7):
+        checkpoints.save(step, state, meta={"tokenizer": "abc"})
+    file = tmp_path / "7" / "meta" / "metadata"
+    assert old in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(old, new))
+    assert checkpoints.newest_meta()["step"] == 3
+    _, meta = checkpoints.restore_latest(abstract(state))
+    assert meta["step"] == 3
+    assert "checkpoint 7" in lines[0] and "description" in lines[0]
+
+
+def test_a_sound_description_of_another_step_is_not_taken(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (3, 7):
+        checkpoints.save(step, some_state(), meta={})
+    (tmp_path / "7" / "meta" / "metadata").write_bytes((tmp_path / "3" / "meta" / "metadata").read_bytes())
+    with pytest.raises(DamagedCheckpoint, match="description"):
+        checkpoints.meta(7)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), MemoryError),
+        (PermissionError(), PermissionError),
+        (ValueError("PERMISSION_DENIED: Error opening file"), PermissionError),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), MemoryError),
+    ],
+)
+@pytest.mark.parametrize("part", ["meta", "state"])
+def test_what_says_nothing_about_the_checkpoint_does_not_condemn_it(tmp_path, monkeypatch, error, expected, part):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(3, some_state(), meta={})
+    restore = checkpoints._manager.restore
+
+    def failing(step, args):
+        if part in args:
+            raise error
+        return restore(step, args=args)
+
+    monkeypatch.setattr(checkpoints._manager, "restore", failing)
+    with pytest.raises(expected):
+        checkpoints.restore_latest(abstract(some_state()))

@@ -17,7 +17,7 @@ step "3/5 evaluate: tables, curves, pictures" \
 step "4/5 export: vectors in Parquet" \
   "$python" -m ecommerce_vl.export --workdir="$out/run" --data="$out/data" --split=all --out="$out/vectors"
 step "5/5 search: words in, products out" \
-  "$python" -m ecommerce_vl.search --workdir="$out/run" --vectors="$out/vectors" --query="red striped dress" \
+  "$python" -m ecommerce_vl.search --workdir="$out/run" --vectors="$out/vectors" --query="red dress" \
   --html="$out/search.html"
 
 printf '\nOpen %s (the evaluation) and %s (the search) in a browser.\n' "$out/eval/report.html" "$out/search.html"

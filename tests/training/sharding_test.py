@@ -7,7 +7,7 @@ import jax
 import pytest
 from jax.sharding import AxisType
 
-from configs import eclip, quickstart
+from configs import eclip, myntra, quickstart
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.mesh import make_mesh
@@ -16,7 +16,7 @@ from ecommerce_vl.training.sharding import partition_spec, path_name
 from ecommerce_vl.training.state import define_model, make_state
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-CONFIGS = {"quickstart": quickstart.get_config} | {
+CONFIGS = {"quickstart": quickstart.get_config, "myntra": myntra.get_config} | {
     f"eclip-{size}": lambda size=size: eclip.get_config(size) for size in eclip.SIZES
 }
 

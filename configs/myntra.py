@@ -14,16 +14,17 @@ from configs import eclip
 def get_config() -> ConfigDict:
     config = eclip.get_config("tiny")
     config.batch_size = 128
-    config.total_samples = 24 * 7_445
+    config.total_samples = 16 * 7_445
     config.embed_dim = 256
+    config.image.size = 96
     config.image.width, config.image.depth, config.image.heads = 256, 2, 4
     config.image.pool = config.text.pool = "mean"
     config.image.drop_path = 0.1
     config.text.width, config.text.depth, config.text.heads = 128, 1, 2
     config.text.max_length, config.text.vocab_size = 32, 4_000
-    config.text.word_dropout = 0.2
-    config.augment.crop_scale, config.augment.crop_ratio = (0.4, 1.0), 1.2
-    config.augment.mirror, config.augment.light = 0.5, 0.2
+    config.text.word_dropout = 0.1
+    config.augment.crop_scale, config.augment.crop_ratio = (0.5, 1.0), 1.2
+    config.augment.mirror, config.augment.light = 0.5, 0.1
     config.optimizer.name = "muon"
     config.optimizer.learning_rate = 4e-3
     config.optimizer.warmup_samples = 20_000

@@ -59,7 +59,7 @@ def test_the_commands_of_the_readme_work_in_their_order(places):
     ):
         folder, file = name.split("/")
         assert (Path(places[folder]) / file).exists(), name
-    assert "data:image/jpeg" in Path(places["search.html"]).read_text()
+    assert "red cotton dress" in Path(places["search.html"]).read_text()
     # The Python of the README, on the run that the commands left.
     (code,) = blocks("python")
     check = "\nassert encoder.embed_texts(['a']).shape == (1, encoder.dim)"

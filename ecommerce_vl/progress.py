@@ -38,17 +38,19 @@ class Progress:
         self.shown_s = 0.0
         self.terminal = sys.stderr.isatty()
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int | None) -> None:
+        """Reports `done` units; without a `total`, which streams do not tell, there is no ETA."""
         now_s = time.monotonic()
-        finished = done >= total
+        finished = total is not None and done >= total
         every_s = EVERY_TERMINAL_S if self.terminal else EVERY_LOG_S
         if not finished and now_s - max(self.shown_s, self.start_s) < every_s:
             return
         self.shown_s = now_s
         elapsed_s = max(now_s - self.start_s, 1e-6)
         rate = done / elapsed_s
-        ending = duration(elapsed_s) if finished else f"eta {duration((total - done) / max(rate, 1e-9))}"
-        line = f"{self.label:9s}{done:>9,}/{total:,} {self.unit}  {rate:,.0f}/s  {ending}"
+        left = "" if finished or total is None else f"eta {duration((total - done) / max(rate, 1e-9))}"
+        of = "" if total is None else f"/{total:,}"
+        line = f"{self.label:9s}{done:>9,}{of} {self.unit}  {rate:,.0f}/s  {left or duration(elapsed_s)}"
         if self.terminal:
             sys.stderr.write("\r\x1b[K" + line + ("\n" if finished else ""))
         else:

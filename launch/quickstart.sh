@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole way once, on a drawn sample catalog: prepare, train, evaluate, export, search. 3 min 23 s on 2 cores (2026-11-20).
+# The whole way once, on a drawn sample catalog: prepare, train, evaluate, export, search. 5 min 51 s on 2 shared cores (2026-11-21).
 #   bash launch/quickstart.sh [FOLDER]     (default: quickstart/)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -9,7 +9,8 @@ listings="${LISTINGS:-2000}"
 
 step() { printf '\n== %s\n   %s\n' "$1" "${*:2}"; "${@:2}"; }
 step "1/5 prepare: a feed becomes shards" \
-  "$python" -m ecommerce_vl.prepare --feed="sample:$listings" --out="$out/data"
+  "$python" -m ecommerce_vl.prepare --feed="sample:$listings" --out="$out/data" \
+  --clicks="$out/data/feed/clicks.jsonl" --queries="$out/data/feed/queries.jsonl"
 step "2/5 train: a tiny e-CLIP" \
   "$python" -m ecommerce_vl.train --config=configs/quickstart.py --workdir="$out/run" --config.data.path="$out/data"
 step "3/5 evaluate: tables, curves, pictures" \
@@ -20,4 +21,5 @@ step "5/5 search: words in, products out" \
   "$python" -m ecommerce_vl.search --workdir="$out/run" --vectors="$out/vectors" --query="red dress" \
   --html="$out/search.html"
 
-printf '\nOpen %s (the evaluation) and %s (the search) in a browser.\n' "$out/eval/report.html" "$out/search.html"
+printf '\nOpen in a browser: %s (the data), %s (pairs from the clicks), %s (the evaluation), %s (the search).\n' \
+  "$out/data/report.html" "$out/data/pairs.html" "$out/eval/report.html" "$out/search.html"

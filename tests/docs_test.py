@@ -29,7 +29,8 @@ def places(sample_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     names = {name: str(folder / name) for name in ("DATA", "RUN", "EVAL", "VECTORS", "search.html")}
     picture = next((sample_data / "feed" / "images").glob("*.jpg"))
-    return names | {"catalog.jsonl": str(sample_data / "feed" / "products.jsonl"), "dress.jpg": str(picture)}
+    feed = {"catalog.jsonl": "products.jsonl", "clicks.jsonl": "clicks.jsonl"}
+    return names | {name: str(sample_data / "feed" / file) for name, file in feed.items()} | {"dress.jpg": str(picture)}
 
 
 def in_place(text, places):
@@ -41,7 +42,7 @@ def in_place(text, places):
 def test_the_commands_of_the_readme_work_in_their_order(places):
     found = commands()
     doors = [re.search(r"ecommerce_vl\.(\w+)", line)[1] for line in found]
-    assert doors == ["prepare", "train", "evaluate", "export", "search"]
+    assert doors == ["prepare", "prepare", "train", "evaluate", "export", "search", "plan"]
     environment = os.environ | {"XLA_FLAGS": ""}
     for line in found:
         words = shlex.split(in_place(line, places))
@@ -89,7 +90,7 @@ def test_the_command_in_the_docstring_of_each_config_names_it():
             assert f"configs/{file.name}" in file.read_text().split('"""')[1], file.name
 
 
-@pytest.mark.parametrize("door", ["prepare", "train", "evaluate", "export", "search"])
+@pytest.mark.parametrize("door", ["prepare", "train", "evaluate", "export", "search", "plan"])
 def test_help_teaches(door):
     done = subprocess.run(
         [sys.executable, "-m", f"ecommerce_vl.{door}", "--help"], cwd=ROOT, capture_output=True, text=True, check=False

@@ -36,7 +36,7 @@ def limited_file_size() -> None:
 
 
 def assert_one_sentence(done: subprocess.CompletedProcess, *, says: str) -> None:
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("prepare  ")]  # progress
+    lines = [line for line in done.stderr.splitlines() if not line.startswith(("read  ", "write  "))]  # progress
     assert done.returncode == 1, done.stderr
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("prepare: ")
@@ -70,7 +70,8 @@ def test_prepares_then_reuses_then_asks_before_replacing(shop, tmp_path):
     first = door(*arguments, cwd=shop)
     assert first.returncode == 0, first.stderr
     assert "41 in = 40 out + 1 rejected (1 missing_id)" in first.stdout
-    assert "prepare         40/40 products" in first.stderr
+    assert "read            41/41 products" in first.stderr
+    assert "write           40/40 products" in first.stderr
     written = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out").iterdir()}
     assert {"prepare.json", "rejects.parquet", "index.parquet", "dataset_info.json", "features.json"} <= set(written)
 
@@ -85,16 +86,16 @@ def test_prepares_then_reuses_then_asks_before_replacing(shop, tmp_path):
 
 
 def test_fixed_pictures_are_read_again_on_request(tmp_path):
-    (tmp_path / "feed.jsonl").write_text('{"id": "1", "title": "shirt", "image_link": "a.jpg"}')
+    (tmp_path / "feed.jsonl").write_text('{"id": "1", "title": "red shirt", "image_link": "a.jpg"}')
     arguments = ("--feed=feed.jsonl", "--out=out")
     assert "0 with a picture" in door(*arguments, cwd=tmp_path).stdout
-    Image.new("RGB", (80, 80), "red").save(tmp_path / "a.jpg")
+    Image.linear_gradient("L").save(tmp_path / "a.jpg")
     assert "nothing to do (add --overwrite if pictures changed)" in door(*arguments, cwd=tmp_path).stdout
     assert "1 with a picture" in door(*arguments, "--overwrite", cwd=tmp_path).stdout
 
 
 def test_ignored_keys_are_in_the_summary(tmp_path):
-    rows = [{"id": str(row), "title": "t", "catalog_id": "default"} for row in range(201)]
+    rows = [{"id": str(row), "title": f"shirt {row}", "catalog_id": "default"} for row in range(201)]
     (tmp_path / "feed.jsonl").write_text("\n".join(map(json.dumps, rows)))
     done = door("--feed=feed.jsonl", "--out=out", cwd=tmp_path)
     splits = next(line for line in done.stdout.splitlines() if line.startswith("splits"))
@@ -132,12 +133,14 @@ def test_a_sample_is_redrawn_only_on_request(tmp_path):
 def test_explains_columns_and_writes_nothing(shop, tmp_path):
     done = door("--feed=feed.jsonl", f"--out={tmp_path / 'out'}", "--config.columns=title=word", "--explain", cwd=shop)
     assert done.returncode == 0, done.stderr
-    assert [line.split() for line in done.stdout.splitlines()] == [
+    lines = done.stdout.splitlines()
+    assert [line.split() for line in lines if not line.startswith(" ")] == [
         ["id", "->", "id"],
         ["title", "->", "attribute"],
         ["image_link", "->", "image_link"],
         ["word", "->", "title"],
     ]
+    assert "    0.jpg  ->  [0.jpg]" in lines
     assert not (tmp_path / "out").exists()
 
 
@@ -188,15 +191,15 @@ def test_a_missing_flag_is_named(shop):
     assert_one_sentence(door("--feed=feed.jsonl", cwd=shop), says="--out is missing; expected --out=VALUE: folder for")
 
 
-def test_a_file_too_large_leaves_nothing_behind(shop, tmp_path):
+def test_a_file_too_large_leaves_only_what_the_next_run_continues(shop, tmp_path):
     out = tmp_path / "out"
     done = door("--feed=feed.jsonl", f"--out={out}", cwd=shop, preexec_fn=limited_file_size)
     assert_one_sentence(done, says="is larger than this system lets a file be; see ulimit -f")
-    assert list(out.iterdir()) == []
+    assert [file.name for file in out.iterdir()] == [".prepare"]
     assert door("--feed=feed.jsonl", f"--out={out}", cwd=shop).returncode == 0
 
 
-def test_a_full_disk_leaves_nothing_behind(shop, tmp_path):
+def test_a_full_disk_leaves_only_what_the_next_run_continues(shop, tmp_path):
     out = tmp_path / "disk"
     out.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(out)]
@@ -209,7 +212,7 @@ def test_a_full_disk_leaves_nothing_behind(shop, tmp_path):
     try:
         done = door("--feed=feed.jsonl", f"--out={out}", cwd=shop)
         assert_one_sentence(done, says=f"the disk is full while writing {out}")
-        assert list(out.iterdir()) == []
+        assert [file.name for file in out.iterdir()] == [".prepare"]
     finally:
         subprocess.run(["umount", str(out)], check=True)
 

@@ -1,236 +1,298 @@
 """Feeds: files of product rows in the formats that shops export, read as a stream of rows.
 
-JSON lines (or one JSON array), CSV and TSV, plain or gzipped, and Parquet. Invariant: every row of every file comes
-out once, either as a mapping or as a `BadRow` with a reason; nothing is dropped here. A file that is damaged as a
-whole stops the job: where its rows begin and end is not known.
+JSON, CSV and TSV (Shopify's too), Merchant Center XML, plain or gzipped; Parquet; WebDataset tars; TFDS data sets; on
+this machine or in a bucket. Invariant: every row of every source comes out once, either as a mapping or as a `BadRow`
+with a reason; nothing is dropped here. A file that is damaged as a whole stops the job: where its rows begin and end
+is not known.
 """
 
 from __future__ import annotations
 
-import collections
-import csv
 import dataclasses
 import glob
-import gzip
-import io
 import itertools
-import json
+import re
+import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+from etils import epath
 
-from ecommerce_vl.data.record import LONE_SURROGATES, nested_attributes
+from ecommerce_vl.data.formats import (
+    delimited,
+    files,
+    json_lines,
+    merchant_xml,
+    parquet,
+    tfds_dataset,
+    webdataset,
+)
+from ecommerce_vl.data.formats.row import BadRow as BadRow
+from ecommerce_vl.data.formats.row import Row
+from ecommerce_vl.data.record import (
+    LIST_FIELDS,
+    Product,
+    field_of,
+    nested_attributes,
+    own_columns,
+    to_product,
+)
+from ecommerce_vl.data.values import as_text, is_missing
 from ecommerce_vl.errors import UserError
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".txt")
+FORMAT_OF = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".txt": "tsv",
+    ".xml": "xml",
+    ".tar": "tar",
+}
+SUFFIXES = tuple(FORMAT_OF)
+READERS = {
+    "jsonl": json_lines.read,
+    "json": json_lines.read_array_or_lines,
+    "parquet": parquet.read,
+    "csv": delimited.read,
+    "tsv": delimited.read,
+    "xml": merchant_xml.read,
+    "tar": webdataset.read,
+    "tfds": tfds_dataset.read,
+}
+COUNTS = {
+    "jsonl": json_lines.count_rows,
+    "parquet": parquet.count_rows,
+    "csv": delimited.count_rows,
+    "tsv": delimited.count_rows,
+    "tfds": tfds_dataset.count_rows,
+}
+TFDS = "tfds:"
 PREFERRED_STEMS = ("products", "feed")  # of a folder that also holds logs and judgements
-DELIMITERS = ("\t", ",", ";", "|")
-MAX_CELL_LINES = 1000  # of one record of a CSV file; more mean a quotation mark that is never closed
-ROWS_PER_READ = 64  # of Parquet at a time; rows may hold pictures of megabytes
+SHOWN = 80  # characters of a value in `explain`
 
 
 @dataclasses.dataclass(frozen=True)
-class BadRow:
-    """A row that cannot be read; `detail` shows what was found."""
+class Source:
+    """One file, or one split of a TFDS data set.
 
-    reason: str
-    detail: str
+    Args:
+      name: as it is shown to people.
+      format: one of `READERS`.
+      path: of the file; for TFDS "NAME:SPLIT".
+      root: folder or bucket prefix that relative image links are relative to; "" where there is none.
+    """
+
+    name: str
+    format: str
+    path: str
+    root: str
 
 
-def feed_files(feed: str) -> list[Path]:
-    """The files that `--feed` names: a file, a folder, a glob, or several of these separated by commas.
+def feed_sources(feed: str) -> list[Source]:
+    """The sources that `--feed` names: a file, a folder, a glob, `tfds:NAME[:SPLIT]`, or several of these with commas.
 
-    Of a folder, `products.*` and `feed.*` are taken where they exist, else all files of a known format.
+    Of a folder, `products.*` and `feed.*` are taken where they exist, else all files of a known format, tars only where
+    there is nothing else, since they may be pictures. `{000..012}` and `{a,b}` are written out.
 
     Errors: UserError if something named does not exist, or holds no file of a known format.
     """
-    files: list[Path] = []
-    for name in filter(None, (part.strip() for part in feed.split(","))):
-        path = Path(name)
-        if path.is_dir():
-            inside = [file for file in sorted(path.iterdir()) if _format(file)]
-            found = [file for file in inside if file.name.split(".")[0] in PREFERRED_STEMS] or inside
-        elif path.is_file():
-            found = [path]
+    sources: list[Source] = []
+    # A comma inside of braces belongs to the name.
+    for name in filter(None, (part.strip() for part in re.split(r",(?![^{}]*\})", feed))):
+        if name.startswith(TFDS):
+            requests = tfds_dataset.splits(name.removeprefix(TFDS))
+            sources += [Source(name=TFDS + request, format="tfds", path=request, root="") for request in requests]
         else:
-            found = [Path(match) for match in sorted(glob.glob(name))]
-        if not found:
-            raise UserError(
-                f"--feed: no product feed at {name!r}; expected a file or folder with {', '.join(SUFFIXES)} "
-                "(also .gz), or sample:2000. Check the path."
-            )
-        for file in found:
-            if not _format(file):
-                raise UserError(
-                    f"--feed: {file} has the suffix {file.suffix!r}; expected one of {', '.join(SUFFIXES)} (also .gz)"
-                )
-        files += found
-    if not files:
+            sources += [_source(path) for path in _files(name)]
+    if not sources:
         raise UserError("--feed is empty; expected a file, a folder or sample:2000")
-    return files
+    return sources
 
 
-def read_rows(file: Path) -> Iterator[Mapping[str, Any] | BadRow]:
-    """All rows of one feed file, in order.
+def read_rows(source: Source) -> Iterator[Row]:
+    """All rows of one source, in order.
 
-    Errors: UserError if the file is damaged as a whole.
+    Errors: UserError if it is damaged as a whole.
     """
-    read = {"parquet": _read_parquet, "csv": _read_delimited, "tsv": _read_delimited}.get(
-        _format(file), _read_json_lines
-    )
     number = 0
     try:
-        for row in read(file):
-            number += 1
+        for row in READERS[source.format](source.path):
             yield row
-    except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise  # of the disk, not of what the file holds
-        reason = str(error).partition("\n")[0].rstrip(".")
+            number += 1
+    except UserError:
+        raise
+    except Exception as error:
+        # What the client of a bucket and TFDS raise is of no common kind; of a file's own, only damage is expected.
+        foreign = source.format == "tfds" or files.is_remote(source.path)
+        damage = (EOFError, OSError, UnicodeError, zlib.error, tarfile.TarError, pa.ArrowException)
+        of_the_disk = isinstance(error, OSError) and error.errno
+        if not foreign and (of_the_disk or not isinstance(error, damage)):
+            raise
+        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise UserError(
-            f"--feed: {file} cannot be read beyond row {number}: {reason}; the file is damaged or cut short, "
+            f"--feed: {source.name} cannot be read beyond row {number}: {reason}; the file is damaged or cut short, "
             "or not of the format that its name says. Export or copy it again."
         ) from error
 
 
-def columns_of(file: Path, *, num_rows: int = 100) -> list[tuple[str, bool]]:
-    """(name, whether it lies under `attributes`) of the columns in the first rows of a file, in order of appearance."""
+def columns_of(source: Source, *, num_rows: int = 100) -> list[tuple[str, bool]]:
+    """(name, whether it is nested, see `nested_attributes`) of the first rows' columns, in order of appearance."""
     seen: dict[tuple[str, bool], None] = {}
-    for row in itertools.islice(read_rows(file), num_rows):
-        if isinstance(row, Mapping):
-            nested = nested_attributes(row)
-            seen.update(dict.fromkeys((column, False) for column in row if column != "attributes" or not nested))
-            seen.update(dict.fromkeys((column, True) for column in nested))
+    for row in _first_rows(source, num_rows):
+        seen.update(dict.fromkeys((column, nested) for column, nested, _ in _cells(row)))
     return list(seen)
 
 
-def _format(file: Path) -> str | None:
-    suffix = Path(file.name.removesuffix(".gz")).suffix.lower()
-    return {".ndjson": "jsonl", ".txt": "tsv"}.get(suffix, suffix[1:]) if suffix in SUFFIXES else None
+def estimated_rows(source: Source) -> int | None:
+    """The number of rows where it is cheap to know: exact for Parquet and TFDS, by lines for text; else None.
 
-
-def _open(file: Path) -> io.BufferedIOBase:
-    return gzip.open(file, "rb") if file.suffix == ".gz" else open(file, "rb")
-
-
-def _read_json_lines(file: Path) -> Iterator[Mapping[str, Any] | BadRow]:
-    array = _json_array(file) if _format(file) == "json" else None
-    if array is not None:
-        for row in array:
-            yield row if isinstance(row, Mapping) else BadRow("invalid_json", f"not an object: {str(row)[:60]!r}")
-        return
-    with _open(file) as stream:
-        for line in stream:
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8-sig"))
-            except UnicodeDecodeError as error:
-                yield BadRow("invalid_encoding", f"not UTF-8 at byte {error.start}: {line[:60]!r}")
-            except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number of thousands of digits
-                yield BadRow("invalid_json", f"{error}: {line[:60]!r}")
-            else:
-                yield row if isinstance(row, Mapping) else BadRow("invalid_json", f"not an object: {line[:60]!r}")
-
-
-def _json_array(file: Path) -> list | None:
-    """The items of a file that is one JSON array, or None if it holds an object a line."""
-    with _open(file) as stream:
-        if not stream.read(64).decode("utf-8-sig", "replace").lstrip().startswith("["):
-            return None
-        stream.seek(0)
-        try:
-            return json.loads(stream.read().decode("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise UserError(
-                f"--feed: {file} begins as a JSON array but is none: {error}; "
-                "mend it, or write one object a line, so that a broken row costs only itself"
-            ) from error
-
-
-def _read_delimited(file: Path) -> Iterator[Mapping[str, Any] | BadRow]:
-    # A cell may hold a whole description; the default limit of 128 KiB would stop the reader in the middle.
-    csv.field_size_limit(2**31 - 1)
-    with io.TextIOWrapper(_open(file), encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        first = stream.readline()
-        delimiter = max(DELIMITERS, key=first.count)
-        stream.seek(0)
-        records = _records(stream, delimiter)
-        # A header in another encoding still names columns; its rows say what is wrong.
-        header = [name.encode("utf-8", "replace").decode() for name in next(records, [])]
-        for cells in records:
-            if any(map(LONE_SURROGATES.search, cells)):
-                yield BadRow("invalid_encoding", f"not UTF-8: {ascii(cells)[:60]}")
-            elif len(cells) != len(header):
-                yield BadRow(
-                    "wrong_number_of_columns", f"{len(cells)}, the header has {len(header)}: {ascii(cells)[:60]}"
-                )
-            else:
-                yield dict(zip(header, cells, strict=True))
-
-
-class _Lines:
-    """Lines of a file that can be given back, counted since the last `start`."""
-
-    def __init__(self, stream: io.TextIOBase):
-        self._stream, self._waiting, self.taken = stream, collections.deque(), []
-
-    def __iter__(self):
-        return self
-
-    def __next__(self) -> str:
-        if len(self.taken) >= MAX_CELL_LINES:
-            raise StopIteration
-        line = self._waiting.popleft() if self._waiting else next(self._stream)
-        self.taken.append(line)
-        return line
-
-    def give_back(self, lines: list[str]) -> None:
-        self._waiting.extendleft(reversed(lines))
-
-
-def _records(stream: io.TextIOBase, delimiter: str) -> Iterator[list[str]]:
-    """The cells of every record; empty lines are none.
-
-    A quotation mark opened and never closed, as in `"5 inch nail`, would make one cell of all rows until the next
-    mark, and lose them without a word. Such a line is read by itself, its marks as plain letters.
+    Errors: UserError if the source is damaged as a whole.
     """
-    lines = _Lines(stream)
-    num_columns = None
-    while True:
-        lines.taken = []
-        try:
-            # Strict: anything but a delimiter after a closing mark is an error, and so is an end inside of a cell.
-            cells = next(csv.reader(lines, delimiter=delimiter, strict=True), None)
-        except csv.Error:
-            cells = []
-        if cells is None:
-            return
-        plausible = cells and num_columns in (None, len(cells))
-        if not plausible and any(line.strip() for line in lines.taken[:1]) and (not cells or len(lines.taken) > 1):
-            lines.give_back(lines.taken[1:])
-            cells = lines.taken[0].rstrip("\r\n").split(delimiter)
-        if cells:
-            num_columns = num_columns or len(cells)
-            yield cells
-
-
-def _read_parquet(file: Path) -> Iterator[Mapping[str, Any] | BadRow]:
-    with pq.ParquetFile(file) as table:
-        for batch in table.iter_batches(batch_size=ROWS_PER_READ):
-            try:
-                yield from batch.to_pylist()
-            except UnicodeDecodeError:  # in one of the rows: each by itself
-                for row in range(batch.num_rows):
-                    yield _parquet_row(batch.slice(row, 1))
-
-
-def _parquet_row(batch: pa.RecordBatch) -> Mapping[str, Any] | BadRow:
+    count = COUNTS.get(source.format)
     try:
-        return batch.to_pylist()[0]
-    except UnicodeDecodeError as error:
-        return BadRow("invalid_encoding", f"not UTF-8: {error.object[:60]!r}")
+        return count(source.path) if count else None
+    except (OSError, pa.ArrowException):
+        return None  # reading it will say what is wrong, and where
+
+
+def source_digest(source: Source) -> str:
+    """Digest of what a source holds; see `files.content_digest` and `tfds_dataset.digest`.
+
+    Errors: OSError; UserError if a bucket or data set cannot be reached.
+    """
+    return tfds_dataset.digest(source.path) if source.format == "tfds" else files.content_digest(source.path)
+
+
+def explain(sources: Iterable[Source], columns: Mapping[str, str], num_rows: int = 3) -> list[dict[str, Any]]:
+    """What every column of a feed becomes, and its first values before and after.
+
+    Args:
+      columns: the user's own mapping, canonical name -> column.
+      num_rows: values of each column.
+
+    Returns:
+      One mapping a column, in order of appearance: `column` (nested ones as `attributes.name`), `becomes` (a canonical
+      field, or "attribute"), and `values`, a list of {"before", "after"} from the first rows where it is not missing.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for source in sources:
+        for number, row in enumerate(_first_rows(source, 100)):
+            product = to_product(row, row_number=number, columns=columns)
+            for column, nested, value in _cells(row):
+                # Names in a wrong encoding would break the terminal and prepare.json.
+                shown = f"{'attributes.' if nested else ''}{column}".encode("utf-8", "replace").decode()
+                field = field_of(column, nested=nested, columns=columns)
+                entry = found.setdefault(shown, {"column": shown, "becomes": field or "attribute", "values": []})
+                if len(entry["values"]) < num_rows and not is_missing(value):
+                    after = _after(product, column, field)
+                    entry["values"].append({"before": shorten(value), "after": shorten(after)})
+    return list(found.values())
+
+
+def shorten(value: Any) -> str:
+    """A value as one line of at most `SHOWN` characters; of bytes, their number."""
+    if isinstance(value, (bytes, bytearray)):
+        return f"{len(value)} bytes"
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{name}={shorten(item)}" for name, item in itertools.islice(value.items(), 10))
+    if isinstance(value, (list, tuple)):
+        value = "[" + ", ".join(map(shorten, value[:10])) + (", ...]" if len(value) > 10 else "]")
+    if isinstance(value, str):  # what cannot be seen is written out, since it may be what is wrong
+        value = value[: SHOWN + 1]
+        value = value if value.isprintable() else repr(value)[1:-1]
+    try:
+        text = "" if value is None else str(value)
+    except ValueError:  # an integer of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+def _after(product: Product, column: str, field: str | None) -> Any:
+    """What a product has of a column: a field that another column filled leaves it among the attributes."""
+    attribute = product.attributes.get(as_text(column))
+    if attribute is not None or field is None:
+        return attribute
+    return product.images if field in LIST_FIELDS else product.text[field]
+
+
+def _first_rows(source: Source, num_rows: int) -> Iterator[Mapping[str, Any]]:
+    return (row for row in itertools.islice(read_rows(source), num_rows) if isinstance(row, Mapping))
+
+
+def _cells(row: Mapping[str, Any]) -> Iterator[tuple[str, bool, Any]]:
+    """(column, whether it is nested, value)."""
+    yield from ((column, False, value) for column, value in own_columns(row))
+    yield from ((column, True, value) for column, value in nested_attributes(row).items())
+
+
+def _files(name: str) -> list[str]:
+    """The files of a known format that one part of `--feed` names.
+
+    Errors: UserError.
+    """
+    matches = {one: _matches(one) for one in _written_out(name)}
+    missing = next((one for one, paths in matches.items() if not paths), None)
+    if missing is not None:
+        raise UserError(
+            f"--feed: no product feed at {missing!r}; expected a file or folder with {', '.join(SUFFIXES)} "
+            "(also .gz), tfds:NAME, or sample:2000. Check the path."
+        )
+    found = list(itertools.chain.from_iterable(matches.values()))
+    for path in found:
+        if not _format(path):
+            raise UserError(
+                f"--feed: {path} has the suffix {Path(path).suffix!r}; expected one of {', '.join(SUFFIXES)} (also .gz)"
+            )
+    return found
+
+
+def _matches(name: str) -> list[str]:
+    if files.is_remote(name):
+        return _remote_matches(name)
+    path = Path(name)
+    if path.is_dir():
+        return _of_folder([str(file) for file in sorted(path.iterdir())])
+    return [name] if path.is_file() else sorted(glob.glob(name, recursive=True))
+
+
+def _remote_matches(name: str) -> list[str]:
+    if not any(mark in name for mark in "*?["):
+        with files.remote_errors(name):
+            path = epath.Path(name)
+            if path.is_dir():
+                return _of_folder(sorted(map(str, path.iterdir())))
+            return [name] if path.exists() else []
+    scheme, _, rest = name.partition("://")
+    bucket, _, pattern = rest.partition("/")
+    with files.remote_errors(name):
+        return sorted(map(str, epath.Path(f"{scheme}://{bucket}").glob(pattern)))
+
+
+def _of_folder(inside: list[str]) -> list[str]:
+    known = [path for path in inside if _format(path)]
+    preferred = [path for path in known if Path(path).name.split(".")[0] in PREFERRED_STEMS]
+    return preferred or [path for path in known if _format(path) != "tar"] or known
+
+
+def _written_out(name: str) -> list[str]:
+    """A name with its braces written out: {000..012} keeps the zeros, {a,b} is a choice."""
+    match = re.search(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}", name)
+    if not match:
+        return [name]
+    first, last, choice = match.groups()
+    inner = choice.split(",") if choice else [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)]
+    return [f"{name[: match.start()]}{one}{tail}" for one in inner for tail in _written_out(name[match.end() :])]
+
+
+def _format(path: str) -> str | None:
+    return FORMAT_OF.get(Path(path.removesuffix(".gz")).suffix.lower())
+
+
+def _source(path: str) -> Source:
+    return Source(name=path, format=_format(path), path=path, root=files.parent(path))

@@ -18,16 +18,7 @@ from ecommerce_vl.data.record import SPLITS
 from ecommerce_vl.errors import UserError
 
 SUMMARY = "prepare.json"
-
-
-def as_record(example: dict[str, Any]) -> dict[str, Any]:
-    """A stored example with its text decoded: canonical field -> string, `images` -> list of encoded bytes, keys."""
-    record: dict[str, Any] = {name: example[name].decode() for name in shards.STORED_FIELDS}
-    record |= {key: int(example[key]) for key in shards.KEYS}
-    names, values = example["attributes"]["name"], example["attributes"]["value"]
-    record["attributes"] = {name.decode(): value.decode() for name, value in zip(names, values, strict=True)}
-    record["images"] = [bytes(data) for data in example["images"]]
-    return record
+INDEX_COLUMNS = ("id", "split", "position", *shards.KEYS, "num_images", "has_text", "category")
 
 
 @dataclasses.dataclass
@@ -55,7 +46,7 @@ class Records(Sequence):
         return len(self.positions)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
-        return as_record(self._source[int(self.positions[row])])
+        return shards.parse(self._source[int(self.positions[row])])
 
 
 class PreparedData:
@@ -81,8 +72,8 @@ class PreparedData:
 
     @cached_property
     def index(self):
-        """The index table (pyarrow): one row a product, in shard order."""
-        return pq.read_table(self.folder / "index.parquet")
+        """The index table (pyarrow) without its texts: one row a product, in feed order."""
+        return pq.read_table(self.folder / "index.parquet", columns=list(INDEX_COLUMNS))
 
     def rows(self, split: str) -> dict[str, np.ndarray]:
         """The index columns of one split."""

@@ -2,17 +2,21 @@
 
 Canonical names follow Google Merchant Center. Invariants: a missing value is the empty string (or an empty list),
 never "N/A"; `adult` is yes, no or unknown, and missing means unknown; whatever a feed carries beyond these fields is
-kept under `attributes`.
+kept under `attributes`, with the type that the feed gave it. Nothing a row may hold raises an error here.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import html
-import re
 from collections.abc import Mapping
 from typing import Any
+
+from ecommerce_vl.data.values import CATEGORY_SEPARATOR as CATEGORY_SEPARATOR
+from ecommerce_vl.data.values import LONE_SURROGATES as LONE_SURROGATES
+from ecommerce_vl.data.values import Attribute, as_attribute, as_category, as_images, as_text, is_missing
+from ecommerce_vl.data.values import decode_attribute as decode_attribute
+from ecommerce_vl.data.values import encode_attribute as encode_attribute
 
 # What a column may also be called: schema.org, Shopify, ESCI, ABO, WANDS and the exports seen in the field.
 ALIASES = {
@@ -41,28 +45,30 @@ ALIASES = {
     "split": (),
     "image_link": ("image", "images", "image_url", "main_image", "main_image_id"),
     "additional_image_link": ("additional_images", "other_image_id"),
+    "google_product_category": ("google_category", "google_shopping_category"),
+    "multipack": ("multi_pack",),
+    "is_bundle": ("isbundle",),
+    "timestamp": ("created_at", "first_seen", "date", "date_added", "created", "published_at", "listed_at"),
 }
 TEXT_FIELDS = tuple(name for name in ALIASES if name not in ("image_link", "additional_image_link"))
 CANONICAL_OF = {alias: name for name, aliases in ALIASES.items() for alias in (name, *aliases)}
-MISSING_WORDS = frozenset({"", "n/a", "na", "null", "none", "nan", "-"})
-CATEGORY_SEPARATOR = " > "
-CATEGORY_MARKS = (">", "\u203a", "\u00bb", "|", " / ")  # what feeds put between levels; the first one found counts
 SPLITS = ("train", "validation", "test")
 SPLIT_ALIASES = {"val": "validation", "valid": "validation", "dev": "validation", "training": "train"}
 MAX_IMAGES = 11  # one main picture and ten more, as in Merchant Center
 LIST_FIELDS = ("image_link", "additional_image_link")
 # What nested attributes may fill. A book's attribute "language" is no locale, and "split" no side of ours, so ids,
-# texts, splits and pictures are taken from the row's own columns alone.
+# texts, splits, times and pictures are taken from the row's own columns alone.
 NESTED_FIELDS = frozenset(
     ("brand", "gtin", "mpn", "color", "size", "material", "pattern", "gender", "age_group", "adult", "condition")
-)
+) | frozenset(("product_type", "google_product_category", "multipack", "is_bundle"))
+DETAIL_COLUMNS = ("product_detail", "additional_property", "additionalproperty")  # (section, name, value) of a product
+DETAIL_NAMES = (("attribute_name", "name"), ("attribute_value", "value"))
 # Characters kept. Merchant Center allows 150 and 5,000; no encoder reads more than these of a title or an attribute.
 MAX_LENGTHS = {"title": 1_000, "description": 5_000}
 MAX_OTHER_LENGTH = 1_000
-MAX_DEPTH = 8  # of lists and mappings inside one value; what lies deeper is no product data
-# Control characters, the byte order mark, and halves of surrogate pairs, which no UTF-8 file can hold.
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ufeff]+")
-LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+MAX_NAME_LENGTH = 200  # of an attribute
+MAX_ATTRIBUTES = 500
+ANSWERS = {"yes": "yes", "true": "yes", "1": "yes", "no": "no", "false": "no", "0": "no"}
 
 
 @dataclasses.dataclass
@@ -72,14 +78,14 @@ class Product:
     Args:
       text: canonical field -> string, "" where missing; `product_type` is a path "A > B > C".
       images: links in order, the main picture first: paths, URLs, or encoded bytes.
-      attributes: whatever else the feed says, name -> string.
+      attributes: whatever else the feed says, name -> value; `encode_attribute` writes it as two strings.
       row: number of the feed row, from 0, over all files of the feed.
       repairs: (reason, detail) of what was cut to the limits above.
     """
 
     text: dict[str, str]
     images: list[str | bytes]
-    attributes: dict[str, str]
+    attributes: dict[str, Attribute]
     row: int
     repairs: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
@@ -89,86 +95,67 @@ class Product:
         raise AttributeError(name)
 
 
-def as_text(value: Any, *, depth: int = 0) -> str:
-    """A feed value as one clean line; lists are joined by commas, missing words become the empty string.
-
-    Bytes are text only if they are UTF-8; a picture in a column of another name is none.
-    """
-    if value is None or depth > MAX_DEPTH:
-        return ""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(filter(None, (as_text(item, depth=depth + 1) for item in value)))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return _float_text(value)
-    if isinstance(value, Mapping):
-        items = ((key, as_text(item, depth=depth + 1)) for key, item in value.items())
-        return ", ".join(f"{key}={text}" for key, text in items if text)
-    if isinstance(value, (bytes, bytearray)):
-        try:
-            value = bytes(value).decode()
-        except UnicodeDecodeError:
-            return ""
-    text = str(value)
-    if not text.isprintable():  # nearly every value is, and the patterns cost more than the test
-        text = UNPRINTABLE.sub(" ", LONE_SURROGATES.sub("\ufffd", text))
-    text = " ".join(text.split())
-    return "" if text.lower() in MISSING_WORDS else text
-
-
-def as_category(value: Any) -> str:
-    """A category path "A > B > C" from a list of names, or from a string with one of `CATEGORY_MARKS` between them.
-
-    Of a list of several whole paths, the first is taken.
-    """
-    if isinstance(value, (list, tuple)):
-        names = [html.unescape(as_text(name)) for name in value]
-        whole = next((name for name in names if CATEGORY_MARKS[0] in name), None)
-        if whole:
-            return as_category(whole)
-    else:
-        text = html.unescape(as_text(value))
-        # A leading slash makes it a path; inside, "Tops/Tees" may be one name.
-        mark = "/" if text.startswith("/") else next((mark for mark in CATEGORY_MARKS if mark in text), ">")
-        names = text.split(mark)
-    return CATEGORY_SEPARATOR.join(filter(None, (as_text(name) for name in names)))
-
-
-def as_images(value: Any, *, depth: int = 0) -> list[str | bytes]:
-    """Links or encoded bytes from a string, a comma separated string, bytes, {"bytes", "path"}, or a list of these."""
-    if value is None or depth > MAX_DEPTH:
-        return []
-    if isinstance(value, (bytes, bytearray)):
-        return [bytes(value)] if value else []
-    if isinstance(value, Mapping):
-        inner = value.get("bytes") or value.get("path") or value.get("url")
-        return as_images([inner], depth=depth + 1)
-    if isinstance(value, (list, tuple)):
-        # An item of a list is one link, commas and all.
-        links = [[_link(item)] if isinstance(item, str) else as_images(item, depth=depth + 1) for item in value]
-        return [link for several in links for link in several if link]
-    # Merchant Center separates several links by commas; a comma inside one link comes percent-encoded.
-    return [link for link in map(_link, str(value).split(",")) if link]
-
-
 def nested_attributes(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What lies under `attributes`: a mapping, or a list of {"name", "value"} or of (name, value), as Parquet has maps.
+    """What lies under `attributes` and `product_detail`, name -> value.
 
-    Anything else is left to be an attribute of that name.
+    The first is a mapping, or a list of {"name", "value"} or of (name, value), as Parquet has maps. The second is
+    Merchant Center's (section, name, value): a mapping or a list of these, triples, or "section:name:value,...".
+    Anything else is left to be an attribute of the column's name.
     """
-    value = row.get("attributes")
+    found: dict[str, Any] = {}
+    for column, value in row.items():
+        for name, item in _pairs(column, value):
+            found[f"{column}: {name}" if name in found else name] = item
+    return found
+
+
+def own_columns(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """(column, value) of a row but what `nested_attributes` takes apart."""
+    return [(column, value) for column, value in row.items() if not _pairs(column, value)]
+
+
+def _pairs(column: str, value: Any) -> list[tuple[str, Any]]:
+    if column == "attributes":
+        return _attribute_pairs(value)
+    return _detail_pairs(value) if _plain(column) in DETAIL_COLUMNS else []
+
+
+def _attribute_pairs(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, Mapping):
-        return {str(name): item for name, item in value.items()}
-    pairs: dict[str, Any] = {}
+        return [(str(name), item) for name, item in value.items()]
+    pairs = []
     for item in value if isinstance(value, (list, tuple)) else ():
         if isinstance(item, Mapping) and {"name", "value"} <= set(item):
-            pairs[as_text(item["name"])] = item["value"]
+            pairs.append((as_text(item["name"]), item["value"]))
         elif isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], str):
-            pairs[item[0]] = item[1]
+            pairs.append((item[0], item[1]))
         else:
-            return {}
+            return []
     return pairs
+
+
+def _detail_pairs(value: Any) -> list[tuple[str, Any]]:
+    """The details of a product; of several with one name, the later ones are called "section: name"."""
+    items = [value] if isinstance(value, Mapping) else value
+    if isinstance(value, str):
+        items = [part.split(":", 2) for part in value.split(",")]
+    found: dict[str, Any] = {}
+    for item in items if isinstance(items, (list, tuple)) else ():
+        if isinstance(item, str):
+            item = item.split(":", 2)
+        if isinstance(item, Mapping):
+            plain = {_plain(str(name)): inner for name, inner in item.items()}
+            name, inner = (next((plain[key] for key in keys if key in plain), None) for keys in DETAIL_NAMES)
+            section = plain.get("section_name")
+        elif isinstance(item, (list, tuple)) and len(item) == 3:
+            section, name, inner = item
+        else:
+            return []
+        section, name = as_text(section), as_text(name)
+        if not name:
+            return []
+        found[f"{section}: {name}" if name in found else name] = inner
+    return list(found.items())
 
 
 @functools.lru_cache(maxsize=4096)
@@ -212,19 +199,17 @@ def to_product(row: Mapping[str, Any], *, row_number: int, columns: Mapping[str,
     for column, value, name in _columns(row, columns):
         if name is None or name in given:
             others.setdefault(column, value)
-        elif not _is_missing(value):
+        elif not is_missing(value):
             given[name] = (column, value)
     values = {name: value for name, (_, value) in given.items()}
     text = {name: as_text(values.get(name)) for name in TEXT_FIELDS}
     text["product_type"] = as_category(values.get("product_type"))
-    text["adult"] = {"yes": "yes", "true": "yes", "1": "yes", "no": "no", "false": "no", "0": "no"}.get(
-        text["adult"].lower(), "unknown"
-    )
+    text["adult"] = ANSWERS.get(text["adult"].lower(), "unknown")
+    text["is_bundle"] = ANSWERS.get(text["is_bundle"].lower(), "")
     text["split"] = SPLIT_ALIASES.get(text["split"].lower(), text["split"].lower())
     images = list(dict.fromkeys(as_images(values.get("image_link")) + as_images(values.get("additional_image_link"))))
-    named = {as_text(column): as_text(value) for column, value in others.items()}
-    attributes = {name: value for name, value in named.items() if name and value}
-    repairs = [*_cut(text, MAX_LENGTHS), *_cut(attributes, {})]
+    attributes, cuts = _attributes(others)
+    repairs = [*_cut(text), *cuts]
     if len(images) > MAX_IMAGES:
         repairs.append(("images_cut", f"{len(images)} pictures, limit {MAX_IMAGES}"))
     return Product(text=text, images=images[:MAX_IMAGES], attributes=attributes, row=row_number, repairs=repairs)
@@ -232,10 +217,8 @@ def to_product(row: Mapping[str, Any], *, row_number: int, columns: Mapping[str,
 
 def _columns(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[tuple[str, Any, str | None]]:
     """(column, value, field that it fills) of a row, in the order of preference for the field."""
-    nested = nested_attributes(row)
-    own = [(column, value) for column, value in row.items() if column != "attributes" or not nested]
     found = []
-    for is_nested, pairs in ((False, own), (True, nested.items())):
+    for is_nested, pairs in ((False, own_columns(row)), (True, nested_attributes(row).items())):
         fields = [(column, value, field_of(column, nested=is_nested, columns=columns)) for column, value in pairs]
         found += sorted(fields, key=_rank)
     return found
@@ -248,33 +231,47 @@ def _rank(column: tuple[str, Any, str | None]) -> int:
     return names.index(plain) if plain in names else 0
 
 
-def _cut(texts: dict[str, str], limits: Mapping[str, int]) -> list[tuple[str, str]]:
+def _cut(texts: dict[str, str]) -> list[tuple[str, str]]:
     """Cuts what is too long, in place; returns the repairs. An id is never cut: too long a one is refused later."""
     repairs = []
     for name, text in texts.items():
-        limit = limits.get(name, MAX_OTHER_LENGTH)
+        limit = MAX_LENGTHS.get(name, MAX_OTHER_LENGTH)
         if len(text) > limit and name not in ("id", "item_group_id", "catalog_id"):
             texts[name] = text[:limit].rstrip()
-            reason = f"{name}_cut" if name in limits else "attribute_cut"
-            repairs.append((reason, f"{name[:60]} has {len(text)} characters, limit {limit}"))
+            reason = f"{name}_cut" if name in MAX_LENGTHS else "attribute_cut"
+            repairs.append((reason, f"{name} has {len(text)} characters, limit {limit}"))
     return repairs
 
 
-def _is_missing(value: Any) -> bool:
+def _attributes(others: Mapping[str, Any]) -> tuple[dict[str, Attribute], list[tuple[str, str]]]:
+    """The attributes of a row within the limits, and the repairs."""
+    attributes: dict[str, Attribute] = {}
+    repairs = []
+    for column, given in others.items():
+        name, value = as_text(column), as_attribute(given)
+        if not name or value == "":
+            continue
+        kept = _within(value)
+        if len(name) > MAX_NAME_LENGTH or kept != value:
+            size = sum(map(len, value)) if isinstance(value, (str, list)) else 0
+            limits = f"limits {MAX_NAME_LENGTH} and {MAX_OTHER_LENGTH}"
+            repairs.append(("attribute_cut", f"{name[:60]}: name of {len(name)}, value of {size} characters, {limits}"))
+        attributes.setdefault(name[:MAX_NAME_LENGTH].rstrip(), kept)
+    if len(attributes) > MAX_ATTRIBUTES:
+        repairs.append(("attributes_cut", f"{len(attributes)} attributes, limit {MAX_ATTRIBUTES}"))
+    return dict(list(attributes.items())[:MAX_ATTRIBUTES]), repairs
+
+
+def _within(value: Attribute) -> Attribute:
+    """An attribute of no more than `MAX_OTHER_LENGTH` characters; of a list, the first items."""
     if isinstance(value, str):
-        return value.strip().lower() in MISSING_WORDS
-    if isinstance(value, (list, tuple)):
-        return all(item is None or item == "" for item in value)
-    return value is None or value != value or value in ({}, b"")
-
-
-def _float_text(value: float) -> str:
-    """A number as people write it: tables hold whole ids and gtins as floats as soon as one is missing."""
-    if value != value or value in (float("inf"), float("-inf")):
-        return ""
-    return str(int(value)) if value.is_integer() else f"{value:.12g}"
-
-
-def _link(value: Any) -> str:
-    link = str(value).strip()
-    return "" if link.lower() in MISSING_WORDS else link
+        return value if len(value) <= MAX_OTHER_LENGTH else value[:MAX_OTHER_LENGTH].rstrip()
+    if not isinstance(value, list):
+        return value
+    kept, left = [], MAX_OTHER_LENGTH
+    for item in value:
+        kept.append(item[:left].rstrip())
+        left -= len(item)
+        if left <= 0:
+            break
+    return kept

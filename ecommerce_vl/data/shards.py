@@ -7,96 +7,102 @@ and joined without reading a picture. Invariant: the same records in the same or
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
-import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.proto import tf_example_pb2
 
-from ecommerce_vl.data.record import SPLITS, TEXT_FIELDS
+from ecommerce_vl.data.disk import disk_errors
+from ecommerce_vl.data.record import SPLITS, TEXT_FIELDS, decode_attribute
 
 DATASET = "products"
 STORED_FIELDS = tuple(name for name in TEXT_FIELDS if name != "split")
 KEYS = ("product_key", "catalog_key", "group_key", "category_key")
+ATTRIBUTE = ("name", "type", "value")
 FILE_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
 FEATURES = tfds.features.FeaturesDict(
     {name: tfds.features.Text() for name in STORED_FIELDS}
     | {key: np.int64 for key in KEYS}
     | {
-        "attributes": tfds.features.Sequence({"name": tfds.features.Text(), "value": tfds.features.Text()}),
+        "attributes": tfds.features.Sequence({name: tfds.features.Text() for name in ATTRIBUTE}),
         "images": tfds.features.Sequence(tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")),
     }
 )
 
 
-class ShardWriter:
-    """Writes the shards of one split; `close` gives the files their final names."""
-
-    def __init__(self, folder: Path, *, split: str, rows_per_shard: int):
-        self.folder, self.split, self.rows_per_shard = folder, split, rows_per_shard
-        self.shard_rows: list[int] = []
-        self.num_bytes = 0
-        self._writer: ArrayRecordWriter | None = None
-
-    def write(self, record: dict) -> None:
-        """Appends one record of `FEATURES`; `images` holds encoded bytes."""
-        if self._writer is None or self.shard_rows[-1] == self.rows_per_shard:
-            self._close_shard()
-            self._writer = ArrayRecordWriter(str(self._partial(len(self.shard_rows))), "group_size:1")
-            self.shard_rows.append(0)
-        # The image feature takes encoded bytes as a file object and stores them untouched.
-        images = [io.BytesIO(data) for data in record["images"]]
-        serialized = FEATURES.serialize_example(FEATURES.encode_example({**record, "images": images}))
-        with _disk_errors(self.folder):
-            self._writer.write(serialized)
-        self.shard_rows[-1] += 1
-        self.num_bytes += len(serialized)
-
-    def close(self) -> tfds.core.SplitInfo:
-        """Closes the last shard and renames all, now that their number is known."""
-        self._close_shard()
-        template = tfds.core.ShardedFileTemplate(
-            data_dir=self.folder,
-            template=FILE_TEMPLATE,
-            dataset_name=DATASET,
-            split=self.split,
-            filetype_suffix="array_record",
-        )
-        for shard in range(len(self.shard_rows)):
-            target = template.sharded_filepath(shard_index=shard, num_shards=len(self.shard_rows))
-            self._partial(shard).rename(str(target))
-        return tfds.core.SplitInfo(
-            name=self.split, shard_lengths=self.shard_rows, num_bytes=self.num_bytes, filename_template=template
-        )
-
-    def _partial(self, shard: int) -> Path:
-        return self.folder / f"{self.split}-{shard:05d}.partial"
-
-    def _close_shard(self) -> None:
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            with _disk_errors(self.folder):
-                writer.close()
+def shard_file(folder: Path, *, split: str, shard: int, num_shards: int) -> Path:
+    """The file of one shard, named as TFDS names it."""
+    return Path(_template(folder, split).sharded_filepath(shard_index=shard, num_shards=num_shards))
 
 
-@contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """Turns the writer's RuntimeError, which names the system's error only in its text, into the OSError that it is."""
+def _template(folder: Path, split: str) -> tfds.core.ShardedFileTemplate:
+    return tfds.core.ShardedFileTemplate(
+        data_dir=folder,
+        template=FILE_TEMPLATE,
+        dataset_name=DATASET,
+        split=split,
+        filetype_suffix="array_record",
+    )
+
+
+def serialize(record: dict) -> bytes:
+    """A record of `FEATURES` as the bytes of a `tf.train.Example`; `images` holds encoded bytes.
+
+    The message that `FEATURES.serialize_example` gives, in a twentieth of its time, with its fields in one order.
+    """
+    example = tf_example_pb2.Example()
+    feature = example.features.feature
+    for name in STORED_FIELDS:
+        feature[name].bytes_list.value.append(record[name].encode())
+    for key in KEYS:
+        feature[key].int64_list.value.append(record[key])
+    for name in ATTRIBUTE:
+        feature[f"attributes/{name}"].bytes_list.value.extend(item[name].encode() for item in record["attributes"])
+    feature["images"].bytes_list.value.extend(record["images"])
+    return example.SerializeToString(deterministic=True)
+
+
+def write_shard(file: Path, records: Iterable[dict]) -> int:
+    """Writes one shard, whole or not at all; returns its number of records.
+
+    Args:
+      records: of `FEATURES`; `images` holds encoded bytes.
+    """
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    num_records = 0
     try:
-        yield
-    except RuntimeError as error:
-        for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
-            if os.strerror(code) in str(error):
-                raise OSError(code, os.strerror(code), str(folder)) from error
-        raise
+        with disk_errors(file.parent):
+            writer = ArrayRecordWriter(str(partial), "group_size:1")
+            try:
+                for record in records:
+                    writer.write(serialize(record))
+                    num_records += 1
+            finally:
+                writer.close()
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+    return num_records
+
+
+def split_info(folder: Path, *, split: str, shard_rows: Sequence[int]) -> tfds.core.SplitInfo:
+    """What TFDS wants to know of a split whose shards are written."""
+    files = [
+        shard_file(folder, split=split, shard=shard, num_shards=len(shard_rows)) for shard in range(len(shard_rows))
+    ]
+    return tfds.core.SplitInfo(
+        name=split,
+        shard_lengths=list(shard_rows),
+        num_bytes=sum(file.stat().st_size for file in files),
+        filename_template=_template(folder, split),
+    )
 
 
 def write_metadata(folder: Path, split_infos: list[tfds.core.SplitInfo]) -> None:
@@ -120,17 +126,26 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-class EncodedBytes(tfds.decode.Decoder):
-    """Leaves the pictures encoded; TFDS's own `SkipDecoding` fails inside a sequence (tensorflow/datasets 4.9.10)."""
-
-    def decode_example(self, example):
-        return example
-
-    decode_example_np = decode_batch_example = decode_batch_example_np = decode_example
-
-
-def open_source(folder: Path, *, split: str) -> Sequence[dict[str, Any]]:
-    """A random-access sequence of the examples of one split: text as bytes, pictures as encoded bytes."""
+def open_source(folder: Path, *, split: str) -> Sequence[bytes]:
+    """A random-access sequence of the serialized records of one split; `parse` reads one."""
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
-    return tfds.builder_from_directory(str(folder)).as_data_source(split, decoders={"images": EncodedBytes()})
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    return tfds.builder_from_directory(str(folder)).as_data_source(split, deserialize_method=raw)
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """A serialized record: canonical field -> string, attributes with their types, `images` as encoded bytes, keys.
+
+    Eight times as fast as TFDS, whose decoder of a sequence of pictures cannot be told to leave them encoded (4.9.10).
+    """
+    feature = tf_example_pb2.Example.FromString(data).features.feature
+    record: dict[str, Any] = {name: feature[name].bytes_list.value[0].decode() for name in STORED_FIELDS}
+    record |= {key: feature[key].int64_list.value[0] for key in KEYS}
+    columns = (feature[f"attributes/{name}"].bytes_list.value for name in ATTRIBUTE)
+    record["attributes"] = {
+        name.decode(): decode_attribute(kind.decode(), value.decode())
+        for name, kind, value in zip(*columns, strict=True)
+    }
+    record["images"] = list(feature["images"].bytes_list.value)
+    return record

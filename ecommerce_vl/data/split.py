@@ -1,113 +1,143 @@
 """Train, validation and test without leakage: whole connected components go to one side.
 
-Products are joined when they share a catalog id, an item group, or a guarded gtin; a component is assigned by a hash
-of its own key and the seed. Invariant: adding unrelated products moves nobody. A feed's own split is honoured row by
-row, rows without one follow the rest of their component, and the components that the feed tears apart are counted.
+Products are joined by every relation of `identity.py`, and besides by equal titles of at least five words and by
+equal pictures in one leaf category: what is alike must not be on both sides, even where it is not known to be the
+same. Invariants: adding unrelated products moves nobody in a split by hash; a feed's own split is honoured row by row,
+rows without one follow the rest of their component, and the pairs that the feed tears apart are listed.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
-from ecommerce_vl.data.record import SPLITS, Product
+import duckdb
 
-Key = tuple[str, str]  # (kind, value)
+from ecommerce_vl.data.components import label_components
+from ecommerce_vl.data.record import SPLITS
+
 MAX_SHARED = 200  # a key on more products than this is a shop-wide default, not an identity
+MIN_TITLE_WORDS = 5
+MIN_LARGE = 200  # rows; a component that is no larger is never cut, however small the catalog
+# The weakest first: an over-large component is cut by removing edges of these kinds, in this order.
+WEAK = ("equal_title", "equal_picture", "item_group")
 
 
-def valid_gtin(text: str) -> bool:
-    """Whether a string is a GTIN-8, -12, -13 or -14 with a correct check digit that is not reserved or a filler."""
-    if not (text.isascii() and text.isdigit()) or len(text) not in (8, 12, 13, 14) or len(set(text)) == 1:
-        return False
-    payload, check = text[:-1], int(text[-1])
-    weighted = sum(int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(payload)))
-    restricted = text.zfill(14)[1:].startswith(("02", "04", "05", "2", "98", "99"))
-    return check == -weighted % 10 and not restricted
-
-
-def identity_keys(product: Product) -> list[Key]:
-    """The (kind, value) pairs that tie a listing to others of its product or its item group."""
-    keys = [("catalog_id", product.catalog_id), ("item_group_id", product.item_group_id)]
-    if valid_gtin(product.gtin):
-        keys.append(("gtin", f"{product.gtin.zfill(14)} {product.brand.lower()}"))
-    return [(kind, value) for kind, value in keys if value]
-
-
-def product_identity(product: Product) -> Key | None:
-    """The key by which listings are the same product: the catalog id, or where there is none the gtin with its brand.
-
-    Without a brand a gtin keeps listings in one split, where a mistake costs nothing, but makes no positives.
-    """
-    keys = dict(identity_keys(product))
-    kind = "catalog_id" if product.catalog_id or not product.brand else "gtin"
-    return (kind, keys[kind]) if kind in keys else None
-
-
-def void_keys(keys_of_row: Sequence[Iterable[Key]]) -> dict[Key, int]:
-    """The keys on more than `MAX_SHARED` rows, with their rows; they are no identity, for splits or for labels."""
-    counts = Counter(key for keys in keys_of_row for key in keys)
-    return {key: count for key, count in counts.items() if count > MAX_SHARED}
-
-
-def components(keys_of_row: Sequence[Iterable[Key]], *, void: Mapping[Key, int]) -> list[int]:
-    """The connected component of every row, named by its first row; rows are joined by equal keys that are not void."""
-    rows_of_key: dict[Key, list[int]] = defaultdict(list)
-    for row, keys in enumerate(keys_of_row):
-        for key in keys:
-            if key not in void:
-                rows_of_key[key].append(row)
-    parent = list(range(len(keys_of_row)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    for rows in rows_of_key.values():
-        for row in rows[1:]:
-            low, high = sorted((root(rows[0]), root(row)))
-            parent[high] = low
-    return [root(row) for row in range(len(keys_of_row))]
-
-
-def assign_splits(
-    ids: Sequence[str],
-    given: Sequence[str],
-    component: Sequence[int],
-    *,
-    fractions: tuple[float, float, float],
-    seed: int,
-) -> tuple[list[str], dict[str, int]]:
-    """The split of every row, and counters.
+@dataclasses.dataclass(frozen=True)
+class SplitSettings:
+    """How sides are assigned.
 
     Args:
-      ids: product ids; a component is keyed by its least id, so that the order of a feed does not matter.
-      given: the feed's own split a row, "" where it has none; then the row follows the splits given in its component
-        if they agree, and is drawn otherwise.
-      component: as `components` returns it.
       fractions: of train, validation and test; they add up to 1.
-      seed: of the assignment.
-
-    Returns:
-      Splits, and {"given": rows with their own split, "leaking": rows whose component lies in several splits}.
+      seed: of the assignment by hash.
+      by: "hash", or "time": the components that end first are train, the last are test; needs `timestamp`.
+      keep_given: whether the feed's own `split` column is honoured.
+      max_component: share of all rows above which a component is cut, see `WEAK`.
     """
-    least: dict[int, str] = {}
-    given_in: dict[int, set[str]] = defaultdict(set)
-    for row, name in enumerate(ids):
-        least[component[row]] = min(least.get(component[row], name), name)
-        given_in[component[row]] |= {given[row]} - {""}
-    splits = []
-    for row, own in enumerate(given):
-        digest = hashlib.sha256(f"{seed}:{least[component[row]]}".encode()).digest()
-        u = int.from_bytes(digest[:8], "big") / 2**64
-        drawn = SPLITS[0] if u < fractions[0] else SPLITS[1] if u < fractions[0] + fractions[1] else SPLITS[2]
-        agreed = min(given_in[component[row]]) if len(given_in[component[row]]) == 1 else ""
-        splits.append(own or agreed or drawn)
-    sides: dict[int, set[str]] = defaultdict(set)
-    for row, split in enumerate(splits):
-        sides[component[row]].add(split)
-    torn = Counter(len(sides[component[row]]) > 1 for row in range(len(splits)))
-    return splits, {"given": sum(bool(own) for own in given), "leaking": torn[True]}
+
+    fractions: tuple[float, float, float]
+    seed: int
+    by: str
+    keep_given: bool
+    max_component: float
+
+
+def assign_splits(connection: duckdb.DuckDBPyConnection, settings: SplitSettings) -> dict[str, Any]:
+    """Creates `sides(row, component, side)` of every row of `listings` and `leaks(a, b, reason, side_a, side_b)`.
+
+    Needs the tables `listings` and `relations` of `identity.relate`, and `given(row, side, time)`.
+
+    Returns: counters {"given", "leaking", "cut_edges", "largest_component"}.
+    """
+    sql = connection.execute
+    sql("""
+        CREATE OR REPLACE TABLE edges AS
+        SELECT a, b, CASE WHEN relation = 'variant' THEN 'item_group' ELSE reason END AS reason FROM relations
+    """)
+    # A star per key: its least row with every other.
+    for reason, key, condition in (
+        (WEAK[0], "title_hash", f"array_length(string_split(title, ' ')) >= {MIN_TITLE_WORDS}"),
+        (WEAK[1], "(image_hash, product_type)", "image_hash IS NOT NULL"),
+    ):
+        sql(f"""
+            INSERT INTO edges
+            SELECT a, row AS b, '{reason}' FROM (
+                SELECT row, min(row) OVER shared AS a, count(*) OVER shared AS n
+                FROM listings WHERE {condition} WINDOW shared AS (PARTITION BY {key})
+            ) WHERE n <= {MAX_SHARED} AND a < row
+        """)
+    counters = _components_of_bearable_size(connection, settings.max_component)
+    sql("""
+        CREATE OR REPLACE TEMP TABLE placed AS
+        SELECT row, id, coalesce(component, row) AS component, given.side AS given, given.time
+        FROM listings LEFT JOIN labels USING (row) JOIN given USING (row)
+    """)
+    own = "given" if settings.keep_given else "''"
+    sql(f"""
+        CREATE OR REPLACE TEMP TABLE drawn AS
+        SELECT component, {_drawn(settings)} AS side, agreed FROM (
+            SELECT component, min(id) AS least_id, max(time) AS ends, count(*) AS size,
+                CASE WHEN count(DISTINCT nullif({own}, '')) = 1 THEN min(nullif({own}, '')) ELSE '' END AS agreed
+            FROM placed GROUP BY component
+        )
+    """)
+    sql(f"""
+        CREATE OR REPLACE TABLE sides AS
+        SELECT row, component, CASE WHEN {own} <> '' THEN {own} WHEN agreed <> '' THEN agreed ELSE side END AS side
+        FROM placed JOIN drawn USING (component)
+    """)
+    sql("""
+        CREATE OR REPLACE TABLE leaks AS
+        SELECT a, b, reason, left_side.side AS side_a, right_side.side AS side_b FROM edges
+        JOIN sides left_side ON left_side.row = a JOIN sides right_side ON right_side.row = b
+        WHERE left_side.side <> right_side.side
+    """)
+    given, leaking = sql(f"""
+        SELECT (SELECT count(*) FROM placed WHERE {own} <> ''), (
+            SELECT coalesce(sum(size), 0) FROM (
+                SELECT count(*) AS size FROM sides GROUP BY component HAVING count(DISTINCT side) > 1))
+    """).fetchone()
+    return {"given": given, "leaking": int(leaking), **counters}
+
+
+def _components_of_bearable_size(connection: duckdb.DuckDBPyConnection, max_share: float) -> dict[str, int]:
+    """Creates `labels`; removes weak edges from components that hold too much of the catalog to lie on one side."""
+    sql = connection.execute
+    (num_rows,) = sql("SELECT count(*) FROM listings").fetchone()
+    bound = max(MIN_LARGE, int(max_share * num_rows))
+    cut = 0
+    for weakest in (*WEAK, None):
+        label_components(connection, edges="edges", labels="labels")
+        sql(f"CREATE OR REPLACE TEMP TABLE large AS SELECT component FROM labels GROUP BY 1 HAVING count(*) > {bound}")
+        if weakest is None or not sql("SELECT count(*) FROM large").fetchone()[0]:
+            break
+        cut += sql(f"""
+            DELETE FROM edges WHERE reason = '{weakest}'
+            AND a IN (SELECT row FROM labels WHERE component IN (SELECT component FROM large))
+        """).fetchone()[0]
+    (largest,) = sql("SELECT coalesce(max(n), 1) FROM (SELECT count(*) AS n FROM labels GROUP BY component)").fetchone()
+    return {"cut_edges": cut, "largest_component": largest}
+
+
+def _drawn(settings: SplitSettings) -> str:
+    """SQL of the side that a component gets, from its least id or from when its last listing appeared."""
+    train, validation, _ = settings.fractions
+    if settings.by == "time":
+        # Rows before it over all rows, so that the shares count products, not components.
+        place = (
+            "(sum(size) OVER (ORDER BY ends NULLS FIRST, least_id ROWS UNBOUNDED PRECEDING) - size) / sum(size) OVER ()"
+        )
+    else:
+        # 60 bits of the digest as a number in [0, 1).
+        place = f"('0x' || substr(sha256('{settings.seed}:' || least_id), 1, 15))::BIGINT / {2**60}.0"
+    sides = [f"'{side}'" for side in SPLITS]
+    return (
+        f"CASE WHEN {place} < {train} THEN {sides[0]} WHEN {place} < {train + validation} "
+        f"THEN {sides[1]} ELSE {sides[2]} END"
+    )
+
+
+def split_settings(config: Mapping[str, Any]) -> SplitSettings:
+    """The settings that `config.split` gives."""
+    return SplitSettings(**{**config, "fractions": tuple(config["fractions"])})

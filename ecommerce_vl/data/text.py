@@ -46,9 +46,10 @@ class TextTemplate:
             return ""
         values = [(name, self._value(record, name)) for name in self.fields]
         if rng is not None:
-            words = title.split()
-            kept = [word for word, u in zip(words, rng.random(len(words)), strict=True) if u >= self.word_dropout]
-            title = " ".join(kept or words)
+            if self.word_dropout:
+                words = title.split()
+                kept = [word for word, u in zip(words, rng.random(len(words)), strict=True) if u >= self.word_dropout]
+                title = " ".join(kept or words)
             drawn = rng.random(len(values))
             values = [value for value, u in zip(values, drawn, strict=True) if u >= self.field_dropout]
         parts = [value if name == "category" else f"{name} {value}" for name, value in values if value]

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 from PIL import Image, UnidentifiedImageError
 
+from ecommerce_vl import pages
 from ecommerce_vl.evaluation import curves, examples
 from ecommerce_vl.evaluation.products import EmbeddedProducts
 from ecommerce_vl.evaluation.suite import BASELINES, Results
@@ -102,9 +102,7 @@ def write_report(path: str | Path, results: Results, *, history: Sequence[dict],
     `history`: rows of the training log, {"step": int, "loss": float, …}, any may lack a key; `info`: facts for the
     header (checkpoint, data, versions), label -> value, printed in order. Errors: OSError when it cannot be written.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
+    environment = pages.environment(Path(__file__).parent)
     environment.filters["number"] = _number
     environment.filters["interval"] = _interval
     environment.filters["named"] = _named

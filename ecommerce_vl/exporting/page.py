@@ -10,8 +10,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jinja2
-
+from ecommerce_vl import pages
 from ecommerce_vl.data.record import CATEGORY_SEPARATOR
 from ecommerce_vl.exporting.reader import Card
 from ecommerce_vl.exporting.thumbnails import thumbnail
@@ -37,9 +36,6 @@ def write_page(
 
     Errors: OSError when it cannot be written.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     hits = [
         {
             "rank": rank,
@@ -56,11 +52,15 @@ def write_page(
         }
         for rank, (card, score) in enumerate(zip(cards, scores, strict=True), start=1)
     ]
-    page = environment.get_template("results.html").render(
-        query=query,
-        picture=data_uri(thumbnail(picture, pixels=QUERY_PIXELS)),
-        info=info,
-        hits=hits,
+    page = (
+        pages.environment(Path(__file__).parent)
+        .get_template("results.html")
+        .render(
+            query=query,
+            picture=data_uri(thumbnail(picture, pixels=QUERY_PIXELS)),
+            info=info,
+            hits=hits,
+        )
     )
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(page, encoding="utf-8")

@@ -1,28 +1,126 @@
-"""InfoNCE over the global batch with catalog labels (e-CLIP 2207.00208; CLIP 2103.00020).
-
-Every device holds b = B/N rows, gathers the texts of all, and forms one b x B block of similarities. Rows of the
-block give image->text; its columns, reduced over devices, give text->image, so each similarity is computed once.
+"""One contrastive loss for everything: InfoNCE (CLIP 2103.00020), catalog labels (e-CLIP 2207.00208), SigLIP
+(2303.15343), AM-softmax with cross-device and memory-bank negatives (2304.04377).
 
     A[i,j] = 1 if i == j, alpha if i != j and catalog[i] == catalog[j], else 0        Y = A / row sums,  Z = Y^T
     L = 1/2 ( mean_i sum_j -Y[i,j] log softmax(S[i,:])[j]  +  mean_j sum_i -Z[i,j] log softmax(S[:,j])[i] )
 
-Invariants: the value is that of the whole batch on any number of devices; it does not change under a joint
-permutation of the rows; rows with `valid == False` are no queries, no positives and no negatives; the divisor is the
-global number of valid rows. Memory a device: b x B float32, two to three times in the backward pass; communication:
-one all-gather of (B,D) texts and ids, reductions of length-B vectors.
+`candidates.py` says what is compared and by which rule, `tile.py` is the arithmetic, `sweep.py` the devices.
+
+Invariants: the value is that of the whole batch on any number of devices, for every `impl` and `chunk_rows`; it does
+not change under a joint permutation of the rows (without `span`); rows with `valid == False` are no queries, no
+positives and no negatives; the divisor is the global weight of the valid rows.
 """
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
-LABEL_MODES = ("one_hot", "catalog", "mask")
-MASKED = -1e30  # not -inf: a fully masked row would have NaN gradients
+from ecommerce_vl.losses.candidates import KINDS, LABEL_MODES, Candidates, Ids, Rule
+from ecommerce_vl.losses.sweep import IMPLS, Plan, all_pairs_loss
+
+__all__ = ["IMPLS", "KINDS", "LABEL_MODES", "candidate_loss", "candidate_softmax", "clip_catalog"]
+
+
+def candidate_loss(
+    z_row_BxD: jax.Array,
+    candidates: Candidates,
+    logit_scale: jax.Array,
+    *,
+    mesh: Mesh,
+    rule: Rule,
+    bias: jax.Array | None = None,
+    more: tuple[Candidates, ...] = (),
+    known_BxK: jax.Array | None = None,
+    impl: str = "gather",
+    chunk_rows: int = 0,
+    precision: str = "highest",
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of rows against candidates, of which candidate i is the pair of row i.
+
+    Args:
+      z_row_BxD: float32 or bfloat16 unit vectors, sharded over all axes of the mesh.
+      candidates: of the batch, B of them; their ids, validity and weights are those of the pairs.
+      logit_scale: float32 scalar s; similarities are exp(s) * cosine.
+      mesh: all its axes shard rows and candidates; their product divides B and the size of each of `more`.
+      rule: targets, margin, directions.
+      bias: float32 scalar added to similarities, for "sigmoid" (SigLIP starts it at -10); None is 0.
+      more: further negatives, nobody's pair: `bank.as_candidates`, mined products.
+      known_BxK: int32 keys that are no negatives of a row, such as the other clicked products of a query, filled up
+        with `NO_KEY`.
+      impl: "gather" or "ring", see `sweep.py`. Memory and time only, never the value.
+      chunk_rows: rows of a device that meet candidates at a time; 0 for all.
+      precision: of the products. By default GPUs multiply float32 in TF32 and TPUs in bfloat16; "highest" does not.
+
+    Returns: the loss (float32 scalar) and the metrics of `metrics.batch_metrics`, which have no gradient.
+
+    Errors: ValueError for unknown names and for shapes that do not fit.
+    """
+    B, N = len(z_row_BxD), mesh.size
+    if impl not in IMPLS:
+        raise ValueError(f"impl is {impl!r}; expected one of {', '.join(IMPLS)}")
+    if chunk_rows < 0:
+        raise ValueError(f"chunk_rows is {chunk_rows}; expected 0 (all rows at once) or a number of rows, such as 256")
+    if len(candidates.embedding_CxD) != B:
+        raise ValueError(f"candidates are {len(candidates.embedding_CxD)} for {B} rows; expected one for each row")
+    if any(item.weight_C is not None for item in more):
+        raise ValueError("more has weights; expected weight_C=None there, since only pairs of the batch have terms")
+    for name, size in [("batch_size", B), *(("more", len(item.key_C)) for item in more)]:
+        if size % N:
+            raise ValueError(f"{name} is {size} rows, which do not divide over {N} devices; use a multiple of {N}")
+    sets = (candidates, *more)
+    columns = tuple(
+        Ids(index_n=jnp.arange(len(item.key_C)), key_n=item.key_C, valid_n=item.valid_C, group_nxG=item.group_CxG)
+        for item in sets
+    )
+    row = Ids(columns[0].index_n, candidates.key_C, candidates.valid_C, candidates.group_CxG, known_BxK)
+    weight_B = jnp.ones(B) if candidates.weight_C is None else candidates.weight_C
+    plan = Plan(rule, mesh, impl, chunk_rows, precision, trained=tuple(item.trained for item in sets))
+    return all_pairs_loss(
+        plan,
+        z_row_BxD,
+        tuple(item.embedding_CxD for item in sets),
+        jnp.asarray(logit_scale, jnp.float32),
+        jnp.asarray(0.0 if bias is None else bias, jnp.float32),
+        (row, *columns),
+        weight_B.astype(jnp.float32),
+    )
+
+
+def candidate_softmax(
+    z_query_BxD: jax.Array,
+    candidates: Candidates,
+    logit_scale: jax.Array,
+    *,
+    mesh: Mesh,
+    margin: float = 0.0,
+    both: bool = False,
+    span: int = 0,
+    stop_gradient: bool = False,
+    more: tuple[Candidates, ...] = (),
+    known_BxK: jax.Array | None = None,
+    impl: str = "gather",
+    chunk_rows: int = 0,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Query -> product: AM-softmax over the products of all devices and a bank, without false negatives (2304.04377).
+
+    L = mean_i [ lse( s (cos_ii - m), { s cos_in : n a negative of i } ) - s (cos_ii - m) ], s = 1 / tau
+
+    A product with the key of the query's own is left out, as are ids shared in `group_CxG` (put the query's key there)
+    and `known_BxK`. Arguments as in `candidate_loss` and `Rule`.
+    """
+    return candidate_loss(
+        z_query_BxD,
+        candidates,
+        logit_scale,
+        mesh=mesh,
+        rule=Rule(label_mode="mask", margin=margin, both=both, span=span, stop_gradient=stop_gradient),
+        more=more,
+        known_BxK=known_BxK,
+        impl=impl,
+        chunk_rows=chunk_rows,
+    )
 
 
 def clip_catalog(
@@ -35,8 +133,16 @@ def clip_catalog(
     label_mode: str,
     catalog_alpha: float,
     mesh: Mesh,
+    group_BxG: jax.Array | None = None,
+    weight_B: jax.Array | None = None,
+    kind: str = "softmax",
+    bias: jax.Array | None = None,
+    margin: float = 0.0,
+    impl: str = "gather",
+    chunk_rows: int = 0,
+    precision: str = "highest",
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The contrastive loss of a batch whose rows are sharded over all axes of the mesh.
+    """The image-text loss of a batch whose rows are sharded over all axes of the mesh, both ways.
 
     Args:
       z_image_BxD, z_text_BxD: float32 unit vectors; row i of both is one product.
@@ -45,102 +151,28 @@ def clip_catalog(
       valid_B: bool, False for padding and for rows without a picture or a text.
       label_mode: "one_hot" is CLIP; "catalog" shares the target among the listings of one product; "mask" leaves
         such pairs out, neither positive nor negative.
-      catalog_alpha: weight of another listing of the same product against the row's own, in (0, 1]; "catalog" only.
+      catalog_alpha: weight of another listing of the same product against the row's own; "catalog" only.
       mesh: all its axes shard the batch; their product divides B.
+      group_BxG: ids whose sharers are left out; see `Candidates`.
+      weight_B: float32 weight of each product in the loss.
+      kind, bias, margin, impl, chunk_rows, precision: as in `Rule` and `candidate_loss`.
 
     Returns:
-      The loss (float32 scalar) and metrics: `loss_floor` (entropy of the targets, the least possible loss),
-      `i2t_top1` and `t2i_top1` (share of rows whose best match is a positive), `positives_per_row`, `shared_rows`
-      (share of rows with another listing of the same product in the batch), `pair_cosine`, `negative_cosine`,
-      `image_rank` and `text_rank` (dimensions that the vectors fill, see `_effective_rank`).
+      The loss (float32 scalar) and the metrics of `metrics.batch_metrics`, with `i2t_top1`, `t2i_top1`, `image_rank`
+      and `text_rank` for rows and columns.
 
-    Errors: ValueError for an unknown `label_mode`.
+    Errors: ValueError for a value outside of these.
     """
-    if label_mode not in LABEL_MODES:
-        raise ValueError(f"label_mode is {label_mode!r}; expected one of {', '.join(LABEL_MODES)}")
-    axes = tuple(mesh.axis_names)
-    local = partial(_local_block, axes=axes, label_mode=label_mode, alpha=catalog_alpha)
-    return jax.shard_map(local, mesh=mesh, in_specs=(P(axes), P(axes), P(), P(axes), P(axes)), out_specs=(P(), P()))(
-        z_image_BxD, z_text_BxD, logit_scale, catalog_key_B, valid_B
+    loss, metrics = candidate_loss(
+        z_image_BxD,
+        Candidates(z_text_BxD, catalog_key_B, valid_B, group_CxG=group_BxG, weight_C=weight_B),
+        logit_scale,
+        mesh=mesh,
+        rule=Rule(kind=kind, label_mode=label_mode, alpha=catalog_alpha, margin=margin),
+        bias=bias,
+        impl=impl,
+        chunk_rows=chunk_rows,
+        precision=precision,
     )
-
-
-def _local_block(z_image_bxD, z_text_bxD, logit_scale, key_b, valid_b, *, axes, label_mode, alpha):
-    """What one device does; b local rows against B gathered columns."""
-    b = key_b.shape[0]
-    gather = partial(jax.lax.all_gather, axis_name=axes, tiled=True)
-    z_text_BxD, key_B, valid_B = gather(z_text_bxD), gather(key_b), gather(valid_b)
-    row_b = jax.lax.axis_index(axes) * b + jnp.arange(b)
-    own_bxB = row_b[:, None] == jnp.arange(key_B.shape[0])[None, :]
-    valid_bxB = valid_b[:, None] & valid_B[None, :]
-    same_bxB = (key_b[:, None] == key_B[None, :]) & ~own_bxB & valid_bxB
-
-    # Full float32: by default GPUs multiply float32 in TF32 and TPUs in bfloat16; the block is 0.1 % of a step.
-    cosine_bxB = jnp.matmul(z_image_bxD, z_text_BxD.T, precision=jax.lax.Precision.HIGHEST)
-    logits_bxB = jnp.exp(logit_scale) * cosine_bxB
-    shown_bxB = valid_bxB & ~same_bxB if label_mode == "mask" else valid_bxB
-    logits_bxB = jnp.where(shown_bxB, logits_bxB, MASKED)
-
-    share = alpha if label_mode == "catalog" else 0.0
-    affinity_bxB = jnp.where(own_bxB & valid_bxB, 1.0, jnp.where(same_bxB, share, 0.0))
-    # A is symmetric, so the sum of column j is the gathered sum of row j.
-    sum_b = jnp.maximum(affinity_bxB.sum(axis=1), 1e-12)
-    sum_B = gather(sum_b)
-
-    row_lse_b = jax.nn.logsumexp(logits_bxB, axis=1)
-    col_max_B = jax.lax.pmax(jax.lax.stop_gradient(logits_bxB.max(axis=0)), axes)
-    col_lse_B = col_max_B + jnp.log(jax.lax.psum(jnp.exp(logits_bxB - col_max_B).sum(axis=0), axes))
-
-    total = lambda x: jax.lax.psum(x.sum(), axes)
-    num_rows = jnp.maximum(total(valid_b.astype(jnp.float32)), 1.0)
-    safe_logits_bxB = jnp.where(affinity_bxB > 0, logits_bxB, 0.0)
-    row_loss = total(jnp.where(valid_b, row_lse_b, 0.0)) - total(affinity_bxB / sum_b[:, None] * safe_logits_bxB)
-    # Every device knows all column normalisers; each adds those of its own rows.
-    col_lse_b = jax.lax.dynamic_slice_in_dim(col_lse_B, jax.lax.axis_index(axes) * b, b)
-    col_loss = total(jnp.where(valid_b, col_lse_b, 0.0)) - total(affinity_bxB / sum_B[None, :] * safe_logits_bxB)
-    loss = (row_loss + col_loss) / (2 * num_rows)
-
-    fixed = jax.lax.stop_gradient  # before the metrics, not after: `pmax` has no gradient rule
-    metrics = _block_metrics(
-        fixed(cosine_bxB), fixed(logits_bxB), affinity_bxB / sum_b[:, None], same_bxB, own_bxB, valid_b, valid_bxB,
-        num_rows, axes=axes,
-    )  # fmt: skip
-    metrics |= {
-        "image_rank": _effective_rank(fixed(z_image_bxD), valid_b, num_rows, axes=axes),
-        "text_rank": _effective_rank(fixed(z_text_bxD), valid_b, num_rows, axes=axes),
-    }
-    return loss, metrics
-
-
-def _effective_rank(z_bxD, valid_b, num_rows, *, axes):
-    """Participation ratio (sum of variances)^2 / sum of squared variances: how many dimensions the vectors fill.
-
-    From 1 (a line) to D. A value that stays near 1 is a collapse that the loss alone does not show.
-    """
-    z_bxD = jnp.where(valid_b[:, None], z_bxD, 0.0)
-    mean_D = jax.lax.psum(z_bxD.sum(axis=0), axes) / num_rows
-    covariance_DxD = jax.lax.psum(z_bxD.T @ z_bxD, axes) / num_rows - jnp.outer(mean_D, mean_D)
-    return jnp.trace(covariance_DxD) ** 2 / jnp.maximum((covariance_DxD**2).sum(), 1e-12)
-
-
-def _block_metrics(cosine_bxB, logits_bxB, target_bxB, same_bxB, own_bxB, valid_b, valid_bxB, num_rows, *, axes):
-    total = lambda x: jax.lax.psum(x.astype(jnp.float32).sum(), axes)
-    positive_bxB = (own_bxB | same_bxB) & valid_bxB
-    best_b = jnp.argmax(logits_bxB, axis=1)
-    i2t_b = jnp.take_along_axis(positive_bxB, best_b[:, None], axis=1)[:, 0] & valid_b
-    # A column is right if its best positive beats every negative; a tie is no win, or a collapse would look perfect.
-    best = lambda chosen_bxB: jax.lax.pmax(jnp.where(chosen_bxB, logits_bxB, MASKED).max(axis=0), axes)
-    valid_B = jax.lax.all_gather(valid_b, axes, tiled=True)
-    t2i_B = (best(positive_bxB) > best(valid_bxB & ~positive_bxB)) & valid_B
-    t2i_hits = jax.lax.pmean(t2i_B.astype(jnp.float32).sum(), axes)
-    entropy = total(jnp.where(target_bxB > 0, -target_bxB * jnp.log(jnp.maximum(target_bxB, 1e-30)), 0.0))
-    num_negatives = jnp.maximum(total(valid_bxB & ~positive_bxB), 1.0)
-    return {
-        "loss_floor": entropy / num_rows,
-        "i2t_top1": total(i2t_b) / num_rows,
-        "t2i_top1": t2i_hits / num_rows,
-        "positives_per_row": total(positive_bxB) / num_rows,
-        "shared_rows": total(same_bxB.any(axis=1)) / num_rows,
-        "pair_cosine": total(jnp.where(own_bxB & valid_bxB, cosine_bxB, 0.0)) / num_rows,
-        "negative_cosine": total(jnp.where(valid_bxB & ~positive_bxB, cosine_bxB, 0.0)) / num_negatives,
-    }
+    names = {"row_top1": "i2t_top1", "column_top1": "t2i_top1", "row_rank": "image_rank", "column_rank": "text_rank"}
+    return loss, {names.get(name, name): value for name, value in metrics.items()}

@@ -4,9 +4,14 @@ A system is a class of a config with these members; loops, checkpoints and meshe
 
     System(config, vocab_size)            reads its own fields of the config
     .build(rngs)                          the modules
-    .loss(model, batch, rng, extra, mesh) -> (scalar, metrics, extra)
+    .encode(model, batch, rng)            {name: (B,...)}, each row of that row of the batch and of its keys alone
+    .contrast(model, encoded, batch, extra, mesh) -> (scalar, metrics, extra)
     .constrain(params)                    what must hold after every update
     .embed(model, batch, views)           {view: unit vectors (B,D)} of views in `.views`
+
+The loss is `contrast` of `encode`. The cut between them is what lets the step encode a batch in streams
+(`training/streams.py`): whatever compares rows, counts them or divides by their number belongs to `contrast`. A loss of
+single rows, such as one of masked tokens, is encoded as its sum and its count for each row, which `contrast` divides.
 """
 
 from __future__ import annotations

@@ -42,19 +42,27 @@ class EClip:
             rngs=rngs,
         )
 
-    def loss(self, model: DualEncoder, batch, rng: jax.Array, extra, mesh):
-        """The catalog-labelled InfoNCE of the global batch; rows without a picture or a title do not count."""
+    def encode(self, model: DualEncoder, batch, rng: jax.Array) -> dict[str, jax.Array]:
+        """Unit vectors (B,D) float32 of the pictures and of the texts."""
         # A row's randomness comes from its product, so it does not depend on the row's place in the batch.
         keys_B = jax.vmap(lambda key: jax.random.fold_in(rng, key))(batch["product_key"])
+        return {
+            "image": model.encode_image(batch["image"], keys_B),
+            "text": model.encode_text(batch["text_ids"], batch["text_mask"], keys_B),
+        }
+
+    def contrast(self, model: DualEncoder, encoded, batch, extra, mesh):
+        """The catalog-labelled InfoNCE of the global batch; rows without a picture or a title do not count."""
         loss, metrics = clip_catalog(
-            model.encode_image(batch["image"], keys_B),
-            model.encode_text(batch["text_ids"], batch["text_mask"], keys_B),
+            encoded["image"],
+            encoded["text"],
             model.logit_scale[...],
             catalog_key_B=batch["catalog_key"],
             valid_B=batch["valid"] & batch["has_image"] & batch["has_text"],
             label_mode=self.config["label_mode"],
             catalog_alpha=self.config["catalog_alpha"],
             mesh=mesh,
+            **self.config["loss"],
         )
         return loss, metrics | {"logit_scale": jnp.exp(model.logit_scale[...])}, extra
 

@@ -198,14 +198,18 @@ class Checkpoints:
             )
         return None
 
-    def set_aside_after(self, step: int) -> None:
+    def set_aside_after(self, step: int, *, move: bool = True) -> None:
         """Moves checkpoints newer than `step` to `damaged/` beside the folder.
 
         They are damaged and would block saving those steps again, but what is left of them is the user's to remove.
+
+        Args:
+          move: False where another process moves them and this one only has to forget them.
         """
         newer = [other for other in self.steps() if other > step]
+        moved = newer if move else []
         aside = self.folder.parent / "damaged"
-        for other in newer:
+        for other in moved:
             aside.mkdir(exist_ok=True)
             target, copy = aside / str(other), 1
             while target.exists():

@@ -1,46 +1,54 @@
 """Training, from an empty run directory or from where the last process stopped.
 
 The order inside the loop is an invariant: read the batch of step t, run the step, and only then look at the metrics of
-the step before, so that nothing waits for the device. Before a save, which waits for the device anyway, every row up
-to it is written, so that a kill after the save loses none. The data position is the step.
+the step before, if it has a row, so that the device never waits: the next step is queued already. Nothing else of the
+loop reads from the device, and nothing is sent to it but the batch (a transfer guard sees to both). Before a save,
+which waits for the device anyway, every row up to it is written, so that a kill after the save loses none. The data
+position follows from the step (`training/schedule.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import math
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from ecommerce_vl.data.batches import ToExample, training_batches
 from ecommerce_vl.data.images import Augment, ImagePipeline
 from ecommerce_vl.data.prepared import PreparedData, Records
+from ecommerce_vl.data.sampling import keys_of, training_order
 from ecommerce_vl.data.text import TextTemplate
+from ecommerce_vl.data.token_report import sample_of, token_lines, token_report
 from ecommerce_vl.data.tokenizer import FILE as TOKENIZER_FILE
 from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest, train_tokenizer
 from ecommerce_vl.errors import UserError
-from ecommerce_vl.progress import duration
 from ecommerce_vl.training import workdir as workdirs
 from ecommerce_vl.training.checkpoint import Checkpoints
 from ecommerce_vl.training.mesh import batch_sharding, make_mesh
 from ecommerce_vl.training.optimizer import RULES, learning_rate, make_optimizer
+from ecommerce_vl.training.period import Period, check_finite
 from ecommerce_vl.training.preemption import Preemption
+from ecommerce_vl.training.processes import ALONE, Alone, Team
+from ecommerce_vl.training.schedule import Stage, make_stages
 from ecommerce_vl.training.state import define_model, make_state
 from ecommerce_vl.training.step import make_train_step
-from ecommerce_vl.training.writer import MetricWriter
+from ecommerce_vl.training.streams import rows_per_stream
+from ecommerce_vl.training.writer import MetricWriter, NoWriter
 
 FINISHED, STOPPED = "finished", "stopped"
 
 
 def train(
-    config: Mapping[str, Any], workdir: Path, *, build_system: Callable, log: Callable[[str], None] = print
+    config: Mapping[str, Any],
+    workdir: Path,
+    *,
+    build_system: Callable,
+    log: Callable[[str], None] = print,
+    team: Team | Alone = ALONE,
 ) -> str:
     """Trains a system on prepared data until `total_samples` have been seen, or a signal comes.
 
@@ -48,7 +56,8 @@ def train(
       config: see `configs/eclip.py`.
       workdir: the run directory; one that was stopped goes on.
       build_system: (config, vocab_size) -> system.
-      log: receives lines for people.
+      log: receives lines for people, those of the main process only.
+      team: the processes of this run, already joined.
 
     Returns: FINISHED or STOPPED (after a committed save).
 
@@ -57,26 +66,38 @@ def train(
     validate(config)
     preemption = Preemption()
     try:
-        return _train(config, workdir, build_system=build_system, preemption=preemption, log=log)
+        return _train(config, workdir, build_system=build_system, preemption=preemption, log=log, team=team)
     finally:
         preemption.close()
 
 
-def _train(config, workdir: Path, *, build_system: Callable, preemption: Preemption, log: Callable) -> str:
+def _train(config, workdir: Path, *, build_system: Callable, preemption: Preemption, log: Callable, team) -> str:
+    if not team.is_main:
+        log = lambda line: None
     # -- Run directory, devices, data --------------------------------------------------------------------------------
     batch_size = config["batch_size"]
-    num_steps = max(1, config["total_samples"] // batch_size)
     mesh = make_mesh(**config["mesh"], batch_size=batch_size)
+    with _naming_the_key(config):
+        stages = make_stages(config)
+        stream_rows = rows_per_stream(streams=config["streams"], batch_size=batch_size, num_devices=mesh.size)
+    num_steps = stages[-1].end_step
     data = PreparedData(config["data"]["path"])
     records = _records(config, data)
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config["checkpoint"]["keep"], log=log)
     has_checkpoint = bool(checkpoints.steps())
-    goes_on = workdirs.open_workdir(workdir, config, fingerprint=data.fingerprint, has_checkpoint=has_checkpoint)
+    # The main process makes the run directory; the others then find it as it will stay.
+    team.main_first()
+    goes_on = not team.is_main or workdirs.open_workdir(
+        workdir, config, fingerprint=data.fingerprint, has_checkpoint=has_checkpoint
+    )
     # Another tokenizer or other data is named as such, before arrays whose shapes follow from them are compared.
     meta = checkpoints.newest_meta()
     if meta is not None:
         workdirs.check_fingerprint(found=data.fingerprint, expected=meta["data"]["fingerprint"])
+    if not team.is_main and not (workdir / "tokenizer" / TOKENIZER_FILE).exists():
+        raise UserError(f"--workdir={workdir} is not the folder of process 0; expected one that all processes share")
     tokenizer = _tokenizer(config, workdir, data, keep=goes_on)
+    team.main_done()
     unit = {
         "config": dict(config),
         "data": {"fingerprint": data.fingerprint, "products": len(records)},
@@ -86,6 +107,14 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
     if meta is not None:
         _check_same_run(meta, unit, workdir=workdir)
     pipeline = ImagePipeline(size=config["image"]["size"], mean=config["image"]["mean"], std=config["image"]["std"])
+    with _naming_the_key(config):
+        to_example = _to_example(config, pipeline, tokenizer)
+        order = training_order(
+            keys_of(data.rows("train"), records.positions),
+            batch_size=batch_size,
+            seed=config["seed"],
+            **{name: config["data"][name] for name in ("catalog_pairs", "category_power")},
+        )
     log(
         f"devices  {jax.device_count()} x {jax.devices()[0].device_kind} · mesh {dict(mesh.shape)} · "
         f"jax {jax.__version__}"
@@ -95,11 +124,13 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
         f"({'those with a picture and a title' if config['data']['rows'] == 'pairs' else 'all'}) · "
         f"fingerprint {data.fingerprint[:12]}"
     )
+    for line in token_lines(token_report(*sample_of(records), tokenizer), max_length=config["text"]["max_length"]):
+        log(f"titles   {line}")
 
     # -- Model, optimizer, state -------------------------------------------------------------------------------------
     with _naming_the_key(config):
         system = build_system(config, vocab_size=tokenizer.vocab_size)
-        schedule = learning_rate(config["optimizer"], batch_size=batch_size, num_steps=num_steps)
+        schedule = learning_rate(config["optimizer"], stages)
         optimizer = make_optimizer(config["optimizer"], schedule=schedule)
         graphdef, abstract_params = define_model(system)
         abstract_state, init = make_state(system, optimizer, seed=config["seed"], mesh=mesh)
@@ -109,48 +140,62 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
     else:
         state, meta = restored
         _check_same_run(meta, unit, workdir=workdir)
-        checkpoints.set_aside_after(int(state.step))
-    workdirs.write_preprocess(workdir, pipeline)
-    if not has_checkpoint or not (workdir / "config.json").exists():
+        team.main_first()
+        checkpoints.set_aside_after(int(state.step), move=team.is_main)
+        team.main_done()
+    if team.is_main:
+        workdirs.write_preprocess(workdir, pipeline)
+    if team.is_main and (not has_checkpoint or not (workdir / "config.json").exists()):
         workdirs.write_identity(workdir, config, fingerprint=data.fingerprint)
     start = int(state.step)
     num_parameters = sum(leaf.size for leaf in jax.tree.leaves(abstract_params))
     log(
         f"model    {config['system']} · {num_parameters / 1e6:.2f} M parameters · "
         f"vocabulary {tokenizer.vocab_size:,} · "
-        f"batch {batch_size:,} · {num_steps:,} steps = {num_steps * batch_size / len(records):.1f} epochs"
+        f"batch {' > '.join(f'{stage.batch_size:,}' for stage in stages)} · "
+        f"{num_steps:,} steps = {stages[-1].end_sample / len(records):.1f} epochs"
     )
     if restored is not None:
         log(f"resume   step {start:,} of {num_steps:,} in {workdir}, with the same order of products")
 
     # -- Loop --------------------------------------------------------------------------------------------------------
     train_step = make_train_step(
-        system, graphdef, optimizer, abstract_state=abstract_state, seed=config["seed"], mesh=mesh
-    )
-    writer = MetricWriter(workdir, resume_step=start)
-    batches = training_batches(
-        records,
-        _to_example(config, pipeline, tokenizer),
-        batch_size=batch_size,
+        system,
+        graphdef,
+        optimizer,
+        abstract_state=abstract_state,
         seed=config["seed"],
-        steps=range(start, num_steps),
+        mesh=mesh,
+        rows_per_stream=stream_rows,
+    )
+    writer = MetricWriter(workdir, resume_step=start) if team.is_main else NoWriter()
+    read = partial(
+        training_batches,
+        records,
+        to_example,
+        order=order,
+        seed=config["seed"],
         num_workers=config["data"]["num_workers"],
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+    batches = _batches_from(start, stages, read)
     sharding = batch_sharding(mesh)
-    period = _Period(start, num_steps=num_steps, batch_size=batch_size, schedule=schedule, log=log)
+    period = Period(start, stages=stages, schedule=schedule, log=log)
     pending, saved = None, start
     outcome = FINISHED
+    guard = contextlib.ExitStack()
+    guard.enter_context(jax.transfer_guard("disallow"))
     try:
         for step in range(start, num_steps):
-            batch = period.wait(_next_batch, batches, preemption)
+            batch = period.wait(_next_batch, batches, preemption, team)
             previous, pending = pending, None
             if batch is not None:
-                batch = jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
+                with jax.transfer_guard("allow"):  # with several processes jax counts it as implicit
+                    batch = jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
                 state, metrics = train_step(state, batch)
-            stop = preemption.signal_name is not None
             done = step + (batch is not None)
+            stop = team.stops_at(done, preemption.signal_name)
             last = done == num_steps
             # The first line of a process is for people; the rows are those of a run that was never stopped.
             row = done == 1 or last or done % config["log_every"] == 0
@@ -162,36 +207,27 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
                 if pending is not None:
                     period.report(*pending)
                     pending = None
-                check_finite(done, metrics)
+                check_finite(done, jax.device_get(metrics))
                 writer.flush()
-                checkpoints.save(done, state, meta=unit)
+                with jax.transfer_guard("allow"):
+                    checkpoints.save(done, state, meta=unit)
                 saved = done
             if stop:
-                outcome = STOPPED
+                outcome, signal_name = STOPPED, stop
                 break
     except UserError:
         checkpoints.close()  # what is still being written is of a sound state
         raise
     finally:
+        guard.close()
         writer.close()
     checkpoints.close()
     if outcome == STOPPED:
         what = "saved" if done else "nothing to save yet"
-        log(f"stopped  by {preemption.signal_name} at step {done:,}, {what}; run the same command to continue")
+        log(f"stopped  by {signal_name} at step {done:,}, {what}; run the same command to continue")
     else:
-        log(f"finished {num_steps:,} steps, {num_steps * batch_size:,} samples in {workdir}")
+        log(f"finished {num_steps:,} steps, {stages[-1].end_sample:,} samples in {workdir}")
     return outcome
-
-
-def check_finite(step: int, metrics: Mapping[str, Any]) -> None:
-    """Errors: UserError if the loss or its gradient is no number: no later step mends that, so nothing is saved."""
-    for name in ("loss", "grad_norm"):
-        value = float(np.asarray(metrics[name]))
-        if not math.isfinite(value):
-            raise UserError(
-                f"{name} is {value} at step {step:,}, so training ends before it is saved; "
-                "lower --config.optimizer.learning_rate or restart from an earlier checkpoint"
-            )
 
 
 def validate(config: Mapping[str, Any]) -> None:
@@ -205,6 +241,7 @@ def validate(config: Mapping[str, Any]) -> None:
         (image["width"] % image["heads"] == 0, "image.width", image["width"], f"a multiple of {image['heads']} heads"),
         (text["width"] % text["heads"] == 0, "text.width", text["width"], f"a multiple of {text['heads']} heads"),
         (config["batch_size"] > 1, "batch_size", config["batch_size"], "at least 2, since the others are negatives"),
+        (config["streams"] > 0, "streams", config["streams"], "at least 1, which encodes the whole batch at once"),
         (config["log_every"] > 0, "log_every", config["log_every"], "at least 1"),
         (checkpoint["every_steps"] > 0, "checkpoint.every_steps", checkpoint["every_steps"], "at least 1"),
         (checkpoint["keep"] > 1, "checkpoint.keep", checkpoint["keep"], "at least 2, since the newest may be damaged"),
@@ -292,7 +329,8 @@ def _naming_the_key(config) -> Iterator[None]:
 
 def _to_example(config, pipeline: ImagePipeline, tokenizer: TextTokenizer) -> ToExample:
     augment = Augment(**{name: tuple(v) if isinstance(v, list) else v for name, v in config["augment"].items()})
-    return ToExample(image=pipeline, augment=augment, template=_template(config), tokenizer=tokenizer)
+    dropout = {name: config["data"][name] for name in ("image_dropout", "text_dropout")}
+    return ToExample(image=pipeline, augment=augment, template=_template(config), tokenizer=tokenizer, **dropout)
 
 
 def _check_same_run(meta: Mapping[str, Any], unit: Mapping[str, Any], *, workdir: Path) -> None:
@@ -305,8 +343,21 @@ def _check_same_run(meta: Mapping[str, Any], unit: Mapping[str, Any], *, workdir
     workdirs.check_fingerprint(found=unit["data"]["fingerprint"], expected=meta["data"]["fingerprint"])
 
 
-def _next_batch(batches, preemption: Preemption):
-    """The next batch, or None once a signal has come: it may have ended the loader's processes first."""
+def _batches_from(start: int, stages: Sequence[Stage], read: Callable[..., Iterator]) -> Iterator:
+    """The batches of the steps from `start` on, stage after stage."""
+    for stage in stages:
+        if start < stage.end_step:
+            steps = range(max(0, start - stage.first_step), stage.num_steps)
+            yield from read(batch_size=stage.batch_size, steps=steps, first_position=stage.first_sample)
+
+
+def _next_batch(batches, preemption: Preemption, team):
+    """The next batch, or None once a signal has come: it may have ended the loader's processes first.
+
+    Several processes go on to the step that they agree on, so there the batch is needed all the same.
+    """
+    if team.num_processes > 1:
+        return next(batches)
     if preemption.signal_name is not None:
         return None
     try:
@@ -315,54 +366,3 @@ def _next_batch(batches, preemption: Preemption):
         if preemption.signal_name is not None:
             return None
         raise
-
-
-@dataclasses.dataclass
-class _Period:
-    """What happened since the last log line: time, products, waiting for data."""
-
-    start: int
-    num_steps: int
-    batch_size: int
-    schedule: Callable
-    log: Callable[[str], None]
-
-    def __post_init__(self):
-        self.step, self.begin_s, self.wait_s = self.start, time.monotonic(), 0.0
-        self.first = True
-
-    def wait(self, function: Callable, *arguments) -> Any:
-        begin_s = time.monotonic()
-        result = function(*arguments)
-        self.wait_s += time.monotonic() - begin_s
-        return result
-
-    def report(self, writer: MetricWriter | None, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Prints the metrics of `step` and writes them; fetching them waits until the device has finished that step.
-
-        Errors: UserError if the loss is no number; its row is written all the same.
-        """
-        values = {name: float(np.asarray(value)) for name, value in metrics.items()}
-        elapsed_s = max(time.monotonic() - self.begin_s, 1e-6)
-        # The first period holds the compilation; its rate would only mislead.
-        rate = 0.0 if self.first else (step - self.step) * self.batch_size / elapsed_s
-        values |= {
-            "learning_rate": float(self.schedule(step - 1)),
-            "products_per_s": rate,
-            "data_wait": self.wait_s / elapsed_s,
-            "samples": step * self.batch_size,
-        }
-        if writer is not None:
-            writer.scalars(step, values)
-        left = "" if self.first else f"  eta {duration((self.num_steps - step) * self.batch_size / max(rate, 1e-9))}"
-        invalid = f"  unreadable {values['invalid_rows']:.0f}" if values["invalid_rows"] else ""
-        self.log(
-            f"step {step:>7,}/{self.num_steps:,}  loss {values['loss']:.3f}  i→t {values['i2t_top1']:6.1%}  "
-            f"t→i {values['t2i_top1']:6.1%}  shared {values['shared_rows']:5.1%}  scale {values['logit_scale']:5.1f}  "
-            f"rank {values['image_rank']:.0f}/{values['text_rank']:.0f}  "
-            f"lr {values['learning_rate']:.1e}  gnorm {values['grad_norm']:.2f}  {rate:,.0f} prod/s  "
-            f"wait {values['data_wait']:.0%}{invalid}{left}"
-        )
-        sys.stdout.flush()
-        check_finite(step, values)
-        self.step, self.begin_s, self.wait_s, self.first = step, time.monotonic(), 0.0, False

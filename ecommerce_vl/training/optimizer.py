@@ -2,28 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 import optax.contrib
 
+from ecommerce_vl.training.schedule import Stage
 from ecommerce_vl.training.sharding import path_name
 
 RULES = ("adamw", "muon")
+LR_RULES = {"constant": 0.0, "sqrt": 0.5, "linear": 1.0}  # the power of the batch size that the rate follows
 DECAYED = ("kernel", "token")  # by name: stacked biases have two axes, so the number of axes does not tell
 
 
-def learning_rate(config, *, batch_size: int, num_steps: int) -> optax.Schedule:
-    """Step -> rate: linear warm-up over `warmup_samples`, then a cosine to zero at the last step."""
-    warmup_steps = min(max(1, config["warmup_samples"] // batch_size), max(1, num_steps // 2))
-    return optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=config["learning_rate"],
-        warmup_steps=warmup_steps,
-        decay_steps=max(num_steps, warmup_steps + 1),
-    )
+def learning_rate(config, stages: Sequence[Stage]) -> Callable[[Any], Any]:
+    """Step -> rate: linear warm-up over `warmup_samples`, a cosine over samples to zero at the end, times two factors.
+
+    The first is that of the batch size B against the first one: (B / B_0)^(1/2) by the rule "sqrt", B / B_0 by
+    "linear", 1 by "constant", where growth stands in for decay. The second rises from 0 to 1 over the first
+    `rewarm_steps` of every later stage, at most half of it: moments and the temperature settle to the new batch first.
+
+    Returns: a function of the number of updates done: traced to float32, or for an int computed on the host.
+
+    Errors: ValueError that begins with the key of the config.
+    """
+    if config["lr_rule"] not in LR_RULES:
+        raise ValueError(f"optimizer.lr_rule is {config['lr_rule']!r}; expected one of {', '.join(LR_RULES)}")
+    if config["rewarm_steps"] < 0:
+        raise ValueError(f"optimizer.rewarm_steps is {config['rewarm_steps']}; expected at least 0")
+    total, first = stages[-1].end_sample, stages[0].batch_size
+    # Whole steps of the first stage, at least one of them and at most half of the run.
+    warmup = min(max(1, config["warmup_samples"] // first) * first, max(first, total // 2))
+    # A row a stage. Shares of the total, since samples may be more than an int32 or a float32 can count.
+    first_step = np.array([stage.first_step for stage in stages])
+    begin, per_step = (np.array(x) / total for x in zip(*((s.first_sample, s.batch_size) for s in stages), strict=True))
+    peak = config["learning_rate"] * np.array([s.batch_size / first for s in stages]) ** LR_RULES[config["lr_rule"]]
+    rewarm = np.array([max(1, min(config["rewarm_steps"], stage.num_steps // 2)) for stage in stages])
+    rewarm[0] = 1
+
+    def rate(step):
+        xp = jnp if isinstance(step, jax.Array) else np  # the loop prints a rate without waking the device
+        of = lambda values: xp.asarray(values)[xp.searchsorted(xp.asarray(first_step), step, side="right") - 1]
+        since = step - of(first_step)
+        seen = of(begin) + since * of(per_step)
+        rise = xp.minimum(seen / (warmup / total), 1.0)
+        fall = xp.clip((seen - warmup / total) / max(1 - warmup / total, 1e-9), 0.0, 1.0)
+        rise_again = xp.minimum((since + 1) / of(rewarm), 1.0)
+        return of(peak) * rise * rise_again * 0.5 * (1 + xp.cos(xp.pi * fall))
+
+    return rate
 
 
-def make_optimizer(config, *, schedule: optax.Schedule) -> optax.GradientTransformation:
+def make_optimizer(config, *, schedule: Callable[[Any], Any]) -> optax.GradientTransformation:
     """Clipping by global norm, then the rule that `config.name` names; weight decay on `DECAYED` parameters only.
 
     "adamw": for large data. "muon" orthogonalises the momentum of every kernel (Adam for the rest), so that weak

@@ -11,12 +11,24 @@ from jax.sharding import Mesh
 
 from ecommerce_vl.training.mesh import batch_sharding, replicated
 from ecommerce_vl.training.state import TrainState
+from ecommerce_vl.training.streams import encode_in_streams
 
 
 def make_train_step(
-    system, graphdef: nnx.GraphDef, optimizer: optax.GradientTransformation, *, abstract_state, seed: int, mesh: Mesh
+    system,
+    graphdef: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    *,
+    abstract_state,
+    seed: int,
+    mesh: Mesh,
+    rows_per_stream: int | None = None,
 ) -> Callable:
-    """The compiled step; it takes over the buffers of the state it is given.
+    """The compiled step; it takes over the buffers of the state it is given, and compiles once a batch size.
+
+    Args:
+      rows_per_stream: rows of the global batch that are encoded at a time; it divides every batch. None encodes all
+        at once. It changes memory and time, the gradient by rounding only; see `training/streams.py`.
 
     Metrics are replicated float32 scalars: those of the loss, `loss`, `grad_norm`, and `invalid_rows` of the batch.
     """
@@ -24,8 +36,17 @@ def make_train_step(
     def step(state: TrainState, batch) -> tuple[TrainState, dict]:
         rng = jax.random.fold_in(jax.random.key(seed), state.step)
 
+        num_rows = batch["valid"].shape[0]
+
+        def encode(params, rows):
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # the models state their layout in terms of it
+                return system.encode(nnx.merge(graphdef, params), rows, rng)
+
         def loss_of(params):
-            loss, metrics, extra = system.loss(nnx.merge(graphdef, params), batch, rng, state.extra, mesh)
+            encoded = encode_in_streams(
+                encode, params, batch, streams=num_rows // (rows_per_stream or num_rows), mesh=mesh
+            )
+            loss, metrics, extra = system.contrast(nnx.merge(graphdef, params), encoded, batch, state.extra, mesh)
             return loss, (metrics, extra)
 
         (loss, (metrics, extra)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)

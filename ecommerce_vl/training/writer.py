@@ -50,3 +50,16 @@ class MetricWriter:
     def close(self) -> None:
         self._lines.close()
         self._events.close()
+
+
+class NoWriter:
+    """The writer of every process but the main one."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

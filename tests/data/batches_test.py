@@ -8,6 +8,7 @@ import pytest
 from ecommerce_vl.data.batches import ToExample, training_batches
 from ecommerce_vl.data.images import Augment, ImagePipeline
 from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.data.sampling import keys_of, natural_order, training_order
 from ecommerce_vl.data.text import TextTemplate
 from ecommerce_vl.data.tokenizer import train_tokenizer
 from ecommerce_vl.errors import UserError
@@ -31,18 +32,16 @@ def to_example(records):
     )
 
 
-def batches(records, to_example, steps, **options):
-    return list(
-        training_batches(
-            records,
-            to_example,
-            batch_size=BATCH,
-            seed=options.pop("seed", 0),
-            steps=steps,
-            num_workers=options.pop("num_workers", 0),
-            **options,
-        )
-    )
+def batches(records, to_example, steps, *, seed=0, num_workers=0, order=None, **options):
+    order = natural_order(len(records), seed=seed) if order is None else order
+    options |= {"batch_size": BATCH, "seed": seed, "steps": steps, "num_workers": num_workers}
+    return list(training_batches(records, to_example, order=order, **options))
+
+
+@pytest.fixture(scope="module")
+def weighted(sample_data, records):
+    keys = keys_of(PreparedData(sample_data).rows("train"), records.positions)
+    return training_order(keys, batch_size=BATCH, seed=0, catalog_pairs=0.25, category_power=0.7)
 
 
 def assert_same(one, other):
@@ -69,22 +68,68 @@ def test_the_batch_is_the_documented_tree(records, to_example):
     assert batch["has_image"].all() and batch["has_text"].all() and batch["valid"].all()
 
 
-def test_a_restart_in_the_middle_sees_the_same_batches(records, to_example):
-    whole = batches(records, to_example, range(30))
-    assert_same(whole[17:], batches(records, to_example, range(17, 30)))
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_a_restart_in_the_middle_sees_the_same_batches(records, to_example, weighted, is_weighted):
+    order = weighted if is_weighted else None
+    whole = batches(records, to_example, range(30), order=order)
+    assert_same(whole[17:], batches(records, to_example, range(17, 30), order=order))
 
 
-def test_processes_together_see_the_batch_of_one(records, to_example):
-    one = batches(records, to_example, range(3))
-    parts = [batches(records, to_example, range(3), process_index=p, process_count=4) for p in range(4)]
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_processes_together_see_the_batch_of_one(records, to_example, weighted, is_weighted):
+    order = weighted if is_weighted else None
+    one = batches(records, to_example, range(3), order=order)
+    parts = [batches(records, to_example, range(3), order=order, process_index=p, process_count=4) for p in range(4)]
     for step in range(3):
-        together = np.stack([part[step]["image"] for part in parts], axis=1).reshape(one[step]["image"].shape)
-        np.testing.assert_array_equal(together, one[step]["image"])
+        for name in one[step]:
+            together = np.stack([part[step][name] for part in parts], axis=1).reshape(one[step][name].shape)
+            np.testing.assert_array_equal(together, one[step][name])
 
 
 @pytest.mark.slow
-def test_worker_processes_change_nothing(records, to_example):
-    assert_same(batches(records, to_example, range(9)), batches(records, to_example, range(9), num_workers=2))
+def test_worker_processes_change_nothing(records, to_example, weighted):
+    dropping = dataclasses.replace(to_example, image_dropout=0.3, text_dropout=0.3)
+    in_threads = batches(records, dropping, range(9), order=weighted)
+    assert_same(in_threads, batches(records, dropping, range(9), order=weighted, num_workers=2))
+
+
+def test_pairs_of_one_catalog_come_first(records, to_example, weighted):
+    for batch in batches(records, to_example, range(8), order=weighted):
+        first, second = batch["catalog_key"][:4:2], batch["catalog_key"][1:4:2]
+        assert (first >= 0).all()
+        np.testing.assert_array_equal(first, second)
+        assert (batch["product_key"][:4:2] != batch["product_key"][1:4:2]).all()
+
+
+def test_a_row_loses_its_picture_or_its_text_but_never_both(records, to_example):
+    steps = range(20)
+    plain = batches(records, to_example, steps)
+    dropped = batches(records, dataclasses.replace(to_example, image_dropout=0.2, text_dropout=0.3), steps)
+    has_image = np.concatenate([batch["has_image"] for batch in dropped])
+    has_text = np.concatenate([batch["has_text"] for batch in dropped])
+    assert (has_image | has_text).all()
+    # 320 draws: five standard deviations.
+    assert abs((~has_image).mean() - 0.2) < 0.11
+    assert abs((~has_text).mean() - 0.3) < 0.13
+    for a, b in zip(plain, dropped, strict=True):
+        assert b["valid"].all()
+        np.testing.assert_array_equal(a["product_key"], b["product_key"])
+        assert not b["image"][~b["has_image"]].any() and not b["text_mask"][~b["has_text"]].any()
+        assert b["image"][b["has_image"]].any(axis=(1, 2, 3)).all()
+    only_pictures = dataclasses.replace(to_example, image_dropout=0.0, text_dropout=1.0)
+    assert not any(batch["has_text"].any() for batch in batches(records, only_pictures, range(2)))
+
+
+def test_a_product_with_a_text_alone_keeps_it(records, to_example):
+    bare = [{**records[row], "images": []} for row in range(BATCH)]
+    (batch,) = batches(bare, dataclasses.replace(to_example, image_dropout=0.5, text_dropout=0.5), range(1))
+    assert batch["has_text"].all() and batch["valid"].all() and not batch["has_image"].any()
+
+
+@pytest.mark.parametrize("dropout", [{"image_dropout": 1.5}, {"text_dropout": -0.1}, {"image_dropout": 0.6}])
+def test_impossible_dropout_is_named(to_example, dropout):
+    with pytest.raises(ValueError, match=r"^data\.(image|text)_dropout is"):
+        dataclasses.replace(to_example, **{"text_dropout": 0.6, **dropout})
 
 
 def test_every_epoch_is_a_new_order_of_all_products(records, to_example):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ecommerce_vl.data import images
-from ecommerce_vl.data.images import Augment, ImageDefect, ImagePipeline, decode, open_image, stored_image
+from ecommerce_vl.data.images import Augment, ImageDefect, ImagePipeline, StoredForm, decode, open_image, stored_image
 
 LIMITS = {"max_pixels": 89_000_000, "min_side": 64, "max_side": 128, "quality": 92}
 LIMIT = 89_000_000
@@ -30,7 +30,7 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
 
 
 def stored(data: bytes, **limits) -> Image.Image:
-    image = Image.open(io.BytesIO(stored_image(data, **(LIMITS | limits))))
+    image = Image.open(io.BytesIO(stored_image(data, StoredForm(**LIMITS | limits))[0]))
     image.load()
     return image
 
@@ -107,7 +107,7 @@ def test_exif_orientation_is_applied(orientation):
     assert stored(data).size == (120, 80)
     assert_red_and_blue(stored(data))
     assert_red_and_blue(decode(data, target=64, max_pixels=LIMIT))
-    assert (stored_image(data, **LIMITS) == data) == (orientation == 1)
+    assert (stored_image(data, StoredForm(**LIMITS))[0] == data) == (orientation == 1)
 
 
 def test_animations_give_their_first_frame():
@@ -118,9 +118,9 @@ def test_animations_give_their_first_frame():
 
 def test_a_small_enough_jpeg_is_kept_byte_for_byte():
     data = encoded(picture(size=(128, 90)), "JPEG", quality=50)
-    assert stored_image(data, **LIMITS) == data
-    once = stored_image(encoded(picture(), "PNG"), **LIMITS)
-    assert stored_image(once, **LIMITS) == once
+    assert stored_image(data, StoredForm(**LIMITS))[0] == data
+    once = stored_image(encoded(picture(), "PNG"), StoredForm(**LIMITS))[0]
+    assert stored_image(once, StoredForm(**LIMITS))[0] == once
 
 
 def test_large_jpegs_are_reduced():
@@ -150,7 +150,7 @@ def whole_jpeg() -> bytes:
 )
 def test_defects_have_reasons(data, reason):
     with pytest.raises(ImageDefect) as raised:
-        stored_image(data, **LIMITS)
+        stored_image(data, StoredForm(**LIMITS))[0]
     assert raised.value.reason == reason
     if reason in ("not_an_image", "truncated_image", "image_too_large"):
         with pytest.raises(ImageDefect) as raised:
@@ -183,14 +183,14 @@ def test_damaged_bytes_are_read_or_refused_and_nothing_else():
         for place in rng.integers(0, rng.choice([60, 200, len(data)]), 3):
             data[min(place, len(data) - 1)] = rng.integers(256)
         for read in (
-            lambda data: stored_image(data, **LIMITS | {"max_pixels": 10**6}),
+            lambda data: stored_image(data, StoredForm(**LIMITS | {"max_pixels": 10**6}))[1],
             lambda data: decode(data, target=64, max_pixels=10**6),
         ):
             try:
                 outcomes.add(type(read(bytes(data))).__name__)
             except ImageDefect as defect:
                 outcomes.add(defect.reason)
-    assert {"bytes", "not_an_image", "truncated_image"} <= outcomes
+    assert {"Image", "not_an_image", "truncated_image"} <= outcomes
 
 
 def test_the_pipeline_pads_to_a_square_and_is_plain_data():

@@ -5,7 +5,6 @@ import gzip
 import io
 import json
 import os
-import random
 from collections import Counter
 from pathlib import Path
 
@@ -16,9 +15,16 @@ from PIL import Image
 
 from configs.prepare import get_config
 from ecommerce_vl.data import preparation
+from ecommerce_vl.data.feed import explain, feed_sources
 from ecommerce_vl.data.images import MAX_PIXELS
-from ecommerce_vl.data.preparation import explain_columns, parse_columns, prepare_feed, read_summary, validate
-from ecommerce_vl.data.shards import open_source
+from ecommerce_vl.data.preparation import (
+    WORK,
+    parse_columns,
+    prepare_feed,
+    read_summary,
+    validate,
+)
+from ecommerce_vl.data.shards import open_source, parse
 from ecommerce_vl.data.split import MAX_SHARED
 from ecommerce_vl.errors import UserError
 
@@ -29,8 +35,9 @@ def jpeg(shade: int = 0, size=(80, 80)) -> bytes:
     return buffer.getvalue()
 
 
-def prepare(feed: Path, out: Path, **settings) -> dict:
-    config = get_config()
+def prepare(feed: Path, out: Path, arm: str = "raw", **settings) -> dict:
+    """Without cleaning, so that titles of one letter and pictures of one colour pass."""
+    config = get_config(arm)
     config.update_from_flattened_dict(settings)
     return prepare_feed(str(feed), out, config=config.to_dict(), progress=lambda label: lambda done, total: None)
 
@@ -49,7 +56,8 @@ def table(out: Path, name: str) -> list[dict]:
 def products(out: Path) -> dict[str, dict]:
     """id -> record, over all splits."""
     names = [split for split, rows in read_summary(out)["splits"].items() if rows]
-    return {record["id"].decode(): record for split in names for record in open_source(out, split=split)}
+    records = (parse(data) for split in names for data in open_source(out, split=split))
+    return {record["id"]: record for record in records}
 
 
 def assert_accounts(out: Path, summary: dict) -> None:
@@ -64,7 +72,7 @@ def assert_accounts(out: Path, summary: dict) -> None:
     assert not {row["row"] for row in rejects} & {row["row"] for row in repairs}
     assert sum(row["num_images"] for row in index) == summary["images"]
     assert json.loads((out / "prepare.json").read_text()) == summary
-    assert not (out / ".partial").exists()
+    assert not (out / WORK).exists()
 
 
 @pytest.fixture
@@ -115,7 +123,7 @@ def shop(tmp_path) -> Path:
 
 def test_every_row_of_a_bad_feed_is_accounted_for(shop, tmp_path):
     out = tmp_path / "out"
-    summary = prepare(shop, out)
+    summary = prepare(shop, out, **{"images.min_side": 64})
     assert_accounts(out, summary)
     assert summary["rejects"] == {
         "duplicate_id": 1,
@@ -140,8 +148,8 @@ def test_every_row_of_a_bad_feed_is_accounted_for(shop, tmp_path):
     found = products(out)
     assert {name for name, record in found.items() if len(record["images"])} == {"good", "no title", "comma", "page"}
     assert bytes(found["good"]["images"][0]) == jpeg()
-    assert [value.decode() for value in found["good"]["attributes"]["value"]] == ["slim"]
-    assert found["half"]["title"].decode() == "half \ufffd"
+    assert found["good"]["attributes"] == {"fit": "slim"}
+    assert found["half"]["title"] == "half \ufffd"
 
 
 def test_two_preparations_are_byte_identical(shop, tmp_path):
@@ -194,11 +202,11 @@ def test_every_format_gives_the_same_products(tmp_path, kind):
     found = products(out)
     for row in ROWS:
         record = found[row["id"]]
-        assert {name: record[name].decode() for name in ("title", "product_type", "gtin")} == {
+        assert {name: record[name] for name in ("title", "product_type", "gtin")} == {
             name: " ".join(row[name].split()) for name in ("title", "product_type", "gtin")
         }
         assert [bytes(image) for image in record["images"]] == [jpeg()]
-        assert [value.decode() for value in record["attributes"]["value"]] == [row["fit"]] * bool(row["fit"])
+        assert record["attributes"] == ({"fit": row["fit"]} if row["fit"] else {})
 
 
 def test_keys_are_equal_for_equal_ids_and_unique_for_unknown_ones(tmp_path):
@@ -219,7 +227,8 @@ def test_keys_are_equal_for_equal_ids_and_unique_for_unknown_ones(tmp_path):
 
 def test_a_gtin_with_its_brand_is_the_same_product_where_there_is_no_catalog_id(tmp_path):
     gtin = {"title": "t", "gtin": "4006381333931", "brand": "Stabilo"}
-    rows = [gtin, gtin | {"brand": "STABILO"}, gtin | {"brand": ""}, gtin | {"gtin": "4006381333932"}]
+    rows = [gtin, gtin | {"brand": "STABILO"}, gtin | {"brand": "", "title": "x"}]
+    rows.append(gtin | {"gtin": "4006381333932", "title": "y"})
     rows = [{"id": str(number)} | row for number, row in enumerate(rows)]
     prepare(write_lines(tmp_path / "f.jsonl", rows), tmp_path / "out")
     key = {row["id"]: row["catalog_key"] for row in table(tmp_path / "out", "index.parquet")}
@@ -237,9 +246,9 @@ def test_a_key_on_too_many_rows_is_unknown_for_splits_and_for_labels(tmp_path):
     assert summary["ignored_keys"] == {
         "catalog_id": MAX_SHARED + 1,
         "gtin": MAX_SHARED + 3,
-        "item_group_id": MAX_SHARED + 2,
+        "item_group": MAX_SHARED + 2,
     }
-    assert summary["split_leaking"] == 0
+    assert summary["split"]["leaking"] == 0
     index = table(tmp_path / "out", "index.parquet")
     kept = [row for row in index if row["id"].startswith("k")]
     assert len({(row["split"], row["catalog_key"], row["group_key"]) for row in kept}) == 1
@@ -250,10 +259,10 @@ def test_a_key_on_too_many_rows_is_unknown_for_splits_and_for_labels(tmp_path):
 
 def test_the_request_names_the_version_of_the_format(tmp_path, monkeypatch):
     feed = write_lines(tmp_path / "f.jsonl", [{"id": "1", "title": "t"}])
-    before = preparation.request_digest([feed], {})
-    assert preparation.request_digest([feed], {}) == before
+    before = preparation.request_digest(feed_sources(str(feed)), {})
+    assert preparation.request_digest(feed_sources(str(feed)), {}) == before
     monkeypatch.setattr(preparation, "FORMAT_VERSION", preparation.FORMAT_VERSION + 1)
-    assert preparation.request_digest([feed], {}) != before
+    assert preparation.request_digest(feed_sources(str(feed)), {}) != before
 
 
 def test_own_splits_are_honoured_and_groups_stay_together(tmp_path):
@@ -264,72 +273,10 @@ def test_own_splits_are_honoured_and_groups_stay_together(tmp_path):
     split = {row["id"]: row["split"] for row in index}
     assert [split[f"own{row}"] for row in range(3)] == ["train", "validation", "test"]
     assert all(len({split[f"g{row + n}"] for n in range(3)}) == 1 for row in range(0, 120, 3))
-    assert (summary["split_given"], summary["split_leaking"]) == (3, 0)
+    assert (summary["split"]["given"], summary["split"]["leaking"]) == (3, 0)
     # The index finds every record at its place, over several shards.
     sources = {name: open_source(tmp_path / "out", split=name) for name in set(split.values())}
-    assert all(sources[row["split"]][row["position"]]["id"].decode() == row["id"] for row in index)
-
-
-def test_rows_add_up_on_two_thousand_mutated_records(tmp_path):
-    rng = random.Random(0)
-    (tmp_path / "a.jpg").write_bytes(jpeg())
-    values = [
-        "",
-        None,
-        "N/A",
-        0,
-        -1.5,
-        True,
-        [],
-        {},
-        [[]],
-        "\x00",
-        "\ud800",
-        "../a.jpg",
-        "a.jpg",
-        "http://x/y.jpg",
-        "é" * 3000,
-    ]
-    values += [
-        ["a.jpg", "b.jpg"],
-        {"bytes": None},
-        {"path": "a.jpg"},
-        {"a": {"b": {"c": [1]}}},
-        10**30,
-        1e300,
-        "²",
-        "\u2028",
-    ]
-    names = [
-        "id",
-        "sku",
-        "title",
-        "name",
-        "images",
-        "image_link",
-        "attributes",
-        "category",
-        "split",
-        "gtin",
-        "catalog_id",
-    ]
-    lines = []
-    for number in range(2000):
-        row = {"id": f"p{number}", "title": f"shirt {number}", "images": ["a.jpg"], "attributes": {"fit": "slim"}}
-        for _ in range(rng.randrange(4)):
-            row[rng.choice(names)] = rng.choice(values)
-        line = bytearray(json.dumps(row, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass"))
-        if rng.random() < 0.2:
-            for _ in range(rng.randrange(1, 4)):
-                line[rng.randrange(len(line))] = rng.randrange(256)
-        lines.append(bytes(line))
-    out = tmp_path / "out"
-    summary = prepare(write_lines(tmp_path / "f.jsonl", lines), out)
-    assert_accounts(out, summary)
-    # A mutation may cut a line in two; rows never vanish.
-    assert summary["rows_in"] >= 1990
-    assert summary["rows_out"] > 1000
-    assert {"missing_id", "invalid_json", "invalid_encoding", "unknown_split"} <= set(summary["rejects"])
+    assert all(parse(sources[row["split"]][row["position"]])["id"] == row["id"] for row in index)
 
 
 def test_a_new_preparation_replaces_the_old_one(tmp_path):
@@ -353,7 +300,7 @@ def test_a_failed_preparation_leaves_the_old_one_whole(tmp_path):
     ("rows", "message"),
     [
         ([], "no rows at all"),
-        ([b"broken", {"title": "t"}], "found 1 invalid_json, 1 missing_id; row 0: "),
+        ([b"broken", {"title": "t"}], "found 1 invalid_json, 1 missing_id; expected rows"),
         ([{"id": "1"}, {"id": "2", "images": ["none.jpg"]}], "1 missing_image_file, 1 no_image_and_no_title"),
     ],
 )
@@ -365,18 +312,14 @@ def test_a_feed_without_a_product_is_an_error(tmp_path, rows, message):
 
 def test_the_users_columns_are_checked_and_explained(tmp_path):
     feed = write_lines(tmp_path / "f.jsonl", [{"no": "1", "words": "t", "title": "x", "attributes": {"id": "y"}}])
-    columns = parse_columns("id=no, title=words", [feed])
+    columns = parse_columns("id=no, title=words", feed_sources(str(feed)))
     assert columns == {"id": "no", "title": "words"}
-    assert explain_columns([feed], columns) == [
-        ("no", "id"),
-        ("words", "title"),
-        ("title", "attribute"),
-        ("attributes.id", "attribute"),
-    ]
+    explained = {line["column"]: line["becomes"] for line in explain(feed_sources(str(feed)), columns)}
+    assert explained == {"no": "id", "words": "title", "title": "attribute", "attributes.id": "attribute"}
     with pytest.raises(UserError, match="expected FIELD=COLUMN where FIELD is one of id, item_group_id"):
-        parse_columns("headline=words", [feed])
+        parse_columns("headline=words", feed_sources(str(feed)))
     with pytest.raises(UserError, match="'wrds', which is not in the feed; found id, no, title, words"):
-        parse_columns("title=wrds", [feed])
+        parse_columns("title=wrds", feed_sources(str(feed)))
 
 
 def test_settings_out_of_range_are_all_named():

@@ -1,12 +1,27 @@
 """A feed row becomes the product that a reader of the row would expect, whatever names and types it comes in."""
 
 import copy
+import decimal
 import json
 import pickle
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ecommerce_vl.data.record import MAX_IMAGES, Product, as_category, as_images, as_text, to_product
+from ecommerce_vl.data.record import (
+    MAX_ATTRIBUTES,
+    MAX_IMAGES,
+    Product,
+    as_category,
+    as_images,
+    as_text,
+    decode_attribute,
+    encode_attribute,
+    to_product,
+)
+from ecommerce_vl.data.values import UNPRINTABLE
+from ecommerce_vl.errors import UserError
 
 
 def product(row: dict, columns: dict | None = None) -> Product:
@@ -59,6 +74,27 @@ def test_text_of_a_value(value, expected):
 )
 def test_categories_of_any_separator(value):
     assert as_category(value) == "A > B > C"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "A > B; A > C",
+        "A > B | X > Y",
+        "A > B, A > C",
+        '"A > B","X > Y"',
+        "A > B\nX > Y",
+        "A &gt; B; X &gt; Y",
+        ["A > B", "X > Y"],
+    ],
+)
+def test_of_several_paths_in_a_cell_the_first(cell):
+    assert as_category(cell) == "A > B"
+
+
+@pytest.mark.parametrize("whole", ["Electronics > Print, Copy, Scan & Fax > Printers", "A > B | C", "A, B > A, C > D"])
+def test_commas_and_bars_inside_of_names_stay(whole):
+    assert as_category(whole) == whole
 
 
 def test_a_name_with_a_slash_or_comma_stays_whole():
@@ -124,9 +160,11 @@ def test_own_columns_win_over_nested_ones():
     assert (found.color, found.attributes["color"], found.attributes["fit"]) == ("red", "blue", "wide")
 
 
-@pytest.mark.parametrize("value", ["slim", 5, ["slim", "cotton"], None])
-def test_attributes_that_are_no_mapping(value):
-    assert product({"id": "1", "attributes": value}).attributes.get("attributes", "") == as_text(value)
+@pytest.mark.parametrize(
+    ("value", "expected"), [("slim", "slim"), (5, 5.0), (["slim", "cotton"], ["slim", "cotton"]), (None, None)]
+)
+def test_attributes_that_are_no_mapping(value, expected):
+    assert product({"id": "1", "attributes": value}).attributes.get("attributes") == expected
 
 
 def test_adult_and_split_words():
@@ -163,3 +201,126 @@ def test_products_can_be_copied_and_pickled():
     assert pickle.loads(pickle.dumps(found)) == copy.deepcopy(found) == copy.copy(found) == found
     with pytest.raises(AttributeError):
         _ = found.no_such_field
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "encoded"),
+    [
+        (1.5, 1.5, ("number", "1.5")),
+        (7, 7.0, ("number", "7")),
+        (decimal.Decimal("2.50"), 2.5, ("number", "2.5")),
+        (2**60, str(2**60), ("text", str(2**60))),  # a code: a float would change it
+        (True, True, ("boolean", "true")),
+        (False, False, ("boolean", "false")),
+        (["S", None, 4, "N/A"], ["S", "4"], ("list", '["S", "4"]')),
+        (["Größe, M"], ["Größe, M"], ("list", '["Größe, M"]')),
+        ("007", "007", ("text", "007")),  # CSV has no numbers
+        ({"w": 1, "h": 2}, "w=1, h=2", ("text", "w=1, h=2")),
+    ],
+)
+def test_attributes_keep_their_type(value, expected, encoded):
+    found = product({"x": value, "attributes": {"y": value}}).attributes
+    assert found == {"x": expected, "y": expected}
+    assert [type(each) for each in found.values()] == [type(expected)] * 2
+    assert encode_attribute(found["x"]) == encoded
+    assert decode_attribute(*encoded) == expected
+
+
+@pytest.mark.parametrize("missing", [None, "", "N/A", [], [None, ""], {}, float("nan"), float("inf"), b"\xff\xfe"])
+def test_missing_attributes_are_none(missing):
+    assert product({"x": missing}).attributes == {}
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.one_of(st.text(), st.floats(allow_nan=False), st.booleans(), st.lists(st.text())))
+def test_attributes_survive_encoding(value):
+    kind, text = encode_attribute(value)
+    assert decode_attribute(kind, text) == value
+    assert type(decode_attribute(kind, text)) is type(value)
+
+
+@pytest.mark.parametrize("pair", [("colour", "x"), ("number", "x"), ("boolean", "1"), ("list", "[1"), ("list", "3")])
+def test_attributes_that_were_never_encoded(pair):
+    with pytest.raises(UserError, match="has the type"):
+        decode_attribute(*pair)
+
+
+def test_limits_of_attributes_are_reported():
+    found = product({"list": ["x" * 600, "y" * 600, "z"], "n" * 300: "v"})
+    assert [len(item) for item in found.attributes["list"]] == [600, 400]
+    assert found.attributes["n" * 200] == "v"
+    assert [reason for reason, _ in found.repairs] == ["attribute_cut", "attribute_cut"]
+    many = product({"attributes": {f"a{number}": number for number in range(MAX_ATTRIBUTES + 1)}})
+    assert (len(many.attributes), [reason for reason, _ in many.repairs]) == (MAX_ATTRIBUTES, ["attributes_cut"])
+
+
+def test_nested_categories_fill_what_the_row_lacks():
+    for name in ("product_type", "category"):
+        assert product({"attributes": {name: ["A", "B"]}}).product_type == "A > B"
+        both = product({"product_type": "X > Y", "attributes": {name: "A > B"}})
+        assert (both.product_type, both.attributes[name]) == ("X > Y", "A > B")
+
+
+def test_pack_bundle_taxonomy_and_time():
+    row = {"multipack": 6, "is_bundle": True, "google category": 1604, "created_at": "2024-05-01T10:00:00Z"}
+    found = product({f"g:{name}": value for name, value in row.items()})
+    assert (found.multipack, found.is_bundle, found.google_product_category) == ("6", "yes", "1604")
+    assert (found.timestamp, found.attributes) == ("2024-05-01T10:00:00Z", {})
+    assert product({"date": 1714557600000}).timestamp == "1714557600000"
+    assert [product({"is_bundle": word}).is_bundle for word in ("no", 0, None, "maybe")] == ["no", "no", "", ""]
+    assert product({"attributes": {"date": "1999"}}).timestamp == ""  # of a book, not of the listing
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        [
+            {"section_name": "General", "attribute_name": "Fit", "attribute_value": "slim"},
+            {"name": "Color", "value": "red"},
+        ],
+        [("General", "Fit", "slim"), ("Look", "Color", "red")],
+        ["General:Fit:slim", ":Color:red"],
+        "General:Fit:slim,Look:Color:red",
+    ],
+)
+def test_details_become_attributes(details):
+    found = product({"product_detail": details})
+    assert (found.color, found.attributes) == ("red", {"Fit": "slim"})
+
+
+def test_details_of_one_name_and_of_no_form():
+    found = product(
+        {"product_detail": [("Front", "Pocket", "1"), ("Back", "Pocket", "2")], "attributes": {"Pocket": 3}}
+    )
+    assert sorted(found.attributes) == ["Back: Pocket", "Pocket", "attributes: Pocket"]
+    assert product({"product_detail": "soft, warm"}).attributes == {"product_detail": "soft, warm"}
+    assert product({"product_highlight": ["soft", "warm"]}).attributes == {"product_highlight": ["soft", "warm"]}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.binary(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+NAMES = st.sampled_from(["id", "title", "category", "images", "attributes", "product_detail", "adult", "date", "x"])
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.dictionaries(NAMES | st.text(max_size=5), JSON, max_size=6))
+def test_no_value_raises(row):
+    found = product(row)
+    for text in found.text.values():
+        text.encode()  # raises for half of a surrogate pair
+        assert not UNPRINTABLE.search(text)
+    for value in found.attributes.values():
+        assert decode_attribute(*encode_attribute(value)) == value
+
+
+def test_absurd_values_do_not_raise():
+    deep: object = "x"
+    for _ in range(5000):
+        deep = [{"a": deep}]
+    long = "A > " * 300_000
+    for value in (deep, 10**5000, long, '"' * 1_000_000, ";>" * 500_000, ", A >" * 200_000):
+        for name in ("id", "title", "category", "images", "attributes", "product_detail", "x"):
+            product({name: value})

@@ -7,8 +7,21 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tensorflow_datasets.proto import tf_example_pb2
 
-from ecommerce_vl.data.shards import KEYS, STORED_FIELDS, ShardWriter, fingerprint, open_source, write_metadata
+from ecommerce_vl.data.shards import (
+    FEATURES,
+    KEYS,
+    STORED_FIELDS,
+    fingerprint,
+    open_source,
+    parse,
+    serialize,
+    shard_file,
+    split_info,
+    write_metadata,
+    write_shard,
+)
 
 
 def jpeg(shade: int) -> bytes:
@@ -22,17 +35,23 @@ def record(row: int) -> dict:
         dict.fromkeys(STORED_FIELDS, "")
         | {"id": f"p{row}", "title": "Größe 赤い"}
         | dict.fromkeys(KEYS, row)
-        | {"attributes": [{"name": "fit", "value": "slim"}], "images": [jpeg(50 * n) for n in range(row % 3)]}
+        | {
+            "attributes": [{"name": "fit", "type": "text", "value": "slim"}],
+            "images": [jpeg(50 * n) for n in range(row % 3)],
+        }
     )
 
 
 def write(folder: Path, *, rows: int = 7) -> Path:
     folder.mkdir()
-    writers = [ShardWriter(folder, split=split, rows_per_shard=3) for split in ("train", "test")]
-    for writer in writers:
-        for row in range(rows):
-            writer.write(record(row))
-    write_metadata(folder, [writer.close() for writer in writers])
+    infos = []
+    for split in ("train", "test"):
+        shards = [range(start, min(start + 3, rows)) for start in range(0, rows, 3)]
+        for number, of_shard in enumerate(shards):
+            file = shard_file(folder, split=split, shard=number, num_shards=len(shards))
+            assert write_shard(file, map(record, of_shard)) == len(of_shard)
+        infos.append(split_info(folder, split=split, shard_rows=[len(of_shard) for of_shard in shards]))
+    write_metadata(folder, infos)
     return folder
 
 
@@ -45,16 +64,25 @@ def test_records_come_back_in_order_with_pictures_untouched(folder):
     source = open_source(folder, split="train")
     assert len(source) == 7
     for row in range(7):
-        found = source[row]
-        assert found["id"].decode() == f"p{row}"
-        assert found["title"].decode() == "Größe 赤い"
+        found = parse(source[row])
+        assert found["id"] == f"p{row}"
+        assert found["title"] == "Größe 赤い"
         assert [bytes(image) for image in found["images"]] == record(row)["images"]
         assert found["product_key"] == row
-        assert [name.decode() for name in found["attributes"]["name"]] == ["fit"]
+        assert found["attributes"] == {"fit": "slim"}
     assert sorted(file.name for file in folder.glob("*train*")) == [
         f"products-train.array_record-0000{shard}-of-00003" for shard in range(3)
     ]
-    assert not list(folder.glob("*.partial"))
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("row", range(3))
+def test_the_quick_serialization_is_that_of_tfds(row):
+    ours = record(row) | {"attributes": record(row)["attributes"] * row}
+    as_files = ours | {"images": [io.BytesIO(data) for data in ours["images"]]}
+    theirs = FEATURES.serialize_example(FEATURES.encode_example(as_files))
+    parse = tf_example_pb2.Example.FromString
+    assert parse(serialize(ours)) == parse(theirs)
 
 
 def test_an_unknown_split_is_named(folder):

@@ -76,7 +76,7 @@ def test_linear_probe_picks_the_strength_that_validation_prefers():
     rows = random.normal(size=(120, 60)).astype(np.float32)
     noisy = random.integers(0, 2, 120)
     fit = {"train": rows, "train_y": noisy, "num_classes": 2}
-    assert category.linear_scores(rows, validation=rows, validation_y=noisy, **fit)[1] == 100.0
+    assert category.linear_scores(rows, validation=rows, validation_y=noisy, **fit)[1] == 1000.0
     opposite = 1 - category.linear_scores(rows, validation=rows[:0], validation_y=noisy[:0], **fit)[0].argmax(axis=1)
     _, chosen = category.linear_scores(rows, validation=rows, validation_y=np.where(opposite, 1, 0), **fit)
     assert chosen == 1.0

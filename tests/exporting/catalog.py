@@ -43,7 +43,7 @@ def write_catalog(folder: Path) -> Path:
         )
     feed = folder / "feed.jsonl"
     feed.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = get_config().to_dict() | {"rows_per_shard": 4}
+    config = get_config("raw").to_dict() | {"rows_per_shard": 4}  # one colour would be blank
     out = folder / "data"
     prepare_feed(str(feed), out, config=config, progress=lambda label: lambda done, total: None)
     return out

@@ -11,6 +11,7 @@ from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.mesh import batch_sharding
 from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
+from ecommerce_vl.training.schedule import Stage
 from ecommerce_vl.training.state import define_model, make_state
 from ecommerce_vl.training.step import make_train_step
 
@@ -54,8 +55,11 @@ def make_step(system, mesh, *, learning_rate_peak=1e-3):
         "b2": 0.98,
         "eps": 1e-6,
         "grad_clip": 1.0,
+        "lr_rule": "sqrt",
+        "rewarm_steps": 500,
     }
-    optimizer = make_optimizer(fields, schedule=learning_rate(fields, batch_size=ROWS, num_steps=10))
+    stages = (Stage(batch_size=ROWS, first_step=0, num_steps=10, first_sample=0),)
+    optimizer = make_optimizer(fields, schedule=learning_rate(fields, stages))
     graphdef, _ = define_model(system)
     abstract, init = make_state(system, optimizer, seed=0, mesh=mesh)
     step = make_train_step(system, graphdef, optimizer, abstract_state=abstract, seed=0, mesh=mesh)
@@ -79,7 +83,8 @@ def test_rows_without_a_modality_do_not_count(system, batch):
     model = system.build(nnx.Rngs(0))
     mesh = mesh_of(1, 1)
     missing = {**batch, "has_image": np.arange(ROWS) != 3, "has_text": np.arange(ROWS) != 5}
-    loss = jax.jit(lambda rows: system.loss(model, rows, jax.random.key(0), {}, mesh)[0])
+    encode = lambda rows: system.encode(model, rows, jax.random.key(0))
+    loss = jax.jit(lambda rows: system.contrast(model, encode(rows), rows, {}, mesh)[0])
     blank = {**missing, "image": missing["image"].copy(), "text_mask": missing["text_mask"].copy()}
     blank["image"][3], blank["text_mask"][5] = 0, False
     assert float(loss(missing)) == pytest.approx(float(loss(blank)), abs=1e-6)

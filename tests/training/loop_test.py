@@ -4,14 +4,21 @@ import copy
 import json
 import signal
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+import ecommerce_vl as vl
 from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.data.sampling import natural_order
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
+from ecommerce_vl.training import loop
 from ecommerce_vl.training.checkpoint import Checkpoints
 from ecommerce_vl.training.loop import FINISHED, STOPPED, check_finite, train, validate
+from ecommerce_vl.training.schedule import make_stages, samples_at
+from ecommerce_vl.training.step import make_train_step
 from ecommerce_vl.training.writer import read_metrics
 
 
@@ -48,8 +55,6 @@ def other_data(monkeypatch):
 
 def trained_texts(monkeypatch):
     """Counts how often a tokenizer is trained."""
-    from ecommerce_vl.training import loop
-
     counted, original = [], loop.train_tokenizer
     monkeypatch.setattr(loop, "train_tokenizer", lambda *a, **k: counted.append(1) or original(*a, **k))
     return counted
@@ -150,8 +155,8 @@ class Diverging:
     def __getattr__(self, name):
         return getattr(self._system, name)
 
-    def loss(self, *arguments):
-        loss, metrics, extra = self._system.loss(*arguments)
+    def contrast(self, *arguments):
+        loss, metrics, extra = self._system.contrast(*arguments)
         return loss * jnp.nan, metrics, extra
 
 
@@ -198,3 +203,146 @@ def test_a_system_names_the_key_that_only_it_knows(tiny_config, tmp_path):
 
     with pytest.raises(ValueError, match="shapes do not match"):
         start(tiny_config, tmp_path, defect)
+
+
+class Crash(Exception):
+    pass
+
+
+class Watched:
+    """A metric that notes when the host asks for it; it has no other way to its number."""
+
+    def __init__(self, value, note):
+        self._value, self._note = value, note
+
+    def __array__(self, dtype=None, copy=None):
+        self._note()
+        return np.asarray(self._value)
+
+
+class Watch:
+    """Steps as the loop runs them: the products of each, what was compiled, and which metrics were read when.
+
+    Args:
+      crash_at: the step before which the process ends as if killed.
+    """
+
+    def __init__(self, monkeypatch, *, crash_at=None):
+        self.products, self.dispatched, self.reads, self.donated = {}, 0, set(), []
+        make = make_train_step
+
+        def watched_make(*arguments, **options):
+            self.step = make(*arguments, **options)
+            return run
+
+        def run(state, batch):
+            at = int(jax.device_get(state.step))
+            if at == crash_at:
+                raise Crash
+            self.products[at] = jax.device_get(batch["product_key"])
+            old = jax.tree.leaves(state.params)
+            state, metrics = self.step(state, batch)
+            self.donated.append(all(leaf.is_deleted() for leaf in old))
+            self.dispatched = at + 1
+            note = lambda: self.reads.add((at + 1, self.dispatched))
+            return state, {name: Watched(value, note) for name, value in metrics.items()}
+
+        monkeypatch.setattr(loop, "make_train_step", watched_make)
+
+
+@pytest.fixture(scope="module")
+def scheduled(tiny_config):
+    """Six steps of 16 and three of 32, in streams of 8, with a small model and the cheaper optimizer."""
+    for key, value in {
+        "batch_size": 16,
+        "batch_schedule": (16, 32),
+        "total_samples": 192,
+        "streams": 2,
+        "optimizer.name": "adamw",
+        "image.stem": "patch",
+        "checkpoint.every_steps": 4,
+        "log_every": 3,
+    }.items():
+        tiny_config = changed(tiny_config, key, value)
+    return tiny_config
+
+
+@pytest.fixture(scope="module")
+def whole(scheduled, tmp_path_factory):
+    """A run that nothing interrupts."""
+    workdir = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        watch = Watch(monkeypatch)
+        assert start(scheduled, workdir)[0] == FINISHED
+    return workdir, watch
+
+
+def test_the_host_reads_a_metric_only_once_the_next_step_is_queued(whole):
+    """Rows are of steps 1, 3, 6, 9; steps 4, 8 and 9 are saved, which waits anyway."""
+    _, watch = whole
+    assert watch.reads == {(1, 2), (3, 4), (4, 4), (6, 7), (8, 8), (9, 9)}
+
+
+def test_a_stage_is_compiled_once_and_takes_over_the_state(whole):
+    _, watch = whole
+    assert [len(watch.products[step]) for step in range(9)] == [16] * 6 + [32] * 3
+    assert watch.step._cache_size() == 2
+    assert all(watch.donated)
+
+
+def test_the_data_position_is_the_number_of_samples_seen(whole, scheduled):
+    workdir, watch = whole
+    records = PreparedData(scheduled["data"]["path"]).records("train", pairs_only=True)
+    order = natural_order(len(records), seed=scheduled["seed"])
+    expected = [records[order[at]]["product_key"] for at in range(192)]
+    np.testing.assert_array_equal(np.concatenate([watch.products[step] for step in range(9)]), expected)
+    rows = {row["step"]: row for row in read_metrics(workdir)}
+    assert [(rows[step]["samples"], rows[step]["batch_size"]) for step in (6, 9)] == [(96, 16), (192, 32)]
+
+
+def test_killed_on_either_side_of_a_stage_boundary_it_ends_with_the_same_bits(whole, scheduled, tmp_path, monkeypatch):
+    reference, expected = whole
+    # From the save at step 4 across the boundary at 6; then from the save at 8, inside the second stage.
+    for crash_at, first in ((7, 0), (8, 4), (None, 8)):
+        watch = Watch(monkeypatch, crash_at=crash_at)
+        if crash_at is None:
+            assert start(scheduled, tmp_path)[0] == FINISHED
+        else:
+            with pytest.raises(Crash):
+                start(scheduled, tmp_path)
+        assert min(watch.products) == first
+        for step, products in watch.products.items():
+            np.testing.assert_array_equal(products, expected.products[step])
+    bits = [[np.asarray(x) for x in jax.tree.leaves(vl.load(folder).params)] for folder in (reference, tmp_path)]
+    for one, other in zip(*bits, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("begin", [0, 3, 6, 8])
+def test_a_restart_reads_from_where_the_run_would_be(begin):
+    stages = make_stages({"batch_size": 16, "batch_schedule": (16, 32), "total_samples": 192})
+
+    def read(*, batch_size, steps, first_position):
+        return (range(first_position + step * batch_size, first_position + (step + 1) * batch_size) for step in steps)
+
+    read_positions = [at for batch in loop._batches_from(begin, stages, read) for at in batch]
+    assert read_positions == list(range(samples_at(stages, begin), 192))
+
+
+def test_a_transfer_that_nobody_asked_for_ends_the_run(scheduled, tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "make_array_from_process_local_data", lambda sharding, rows: rows)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        start(scheduled, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("streams", 3, "config.streams is 3, which does not divide the 2 rows that each of 8 devices has"),
+        ("batch_schedule", (16, 24), "config.batch_schedule has 24; expected multiples of batch_size, 16"),
+        ("optimizer.lr_rule", "cubic", "config.optimizer.lr_rule is 'cubic'"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_named_before_anything_is_built(scheduled, tmp_path, key, value, expected):
+    with pytest.raises(UserError, match=expected):
+        start(changed(scheduled, key, value), tmp_path)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
+from ecommerce_vl.training.schedule import Stage
 
 FIELDS = {
     "name": "adamw",
@@ -15,6 +16,8 @@ FIELDS = {
     "b2": 0.98,
     "eps": 1e-6,
     "grad_clip": 1.0,
+    "lr_rule": "sqrt",
+    "rewarm_steps": 0,
 }
 
 
@@ -43,7 +46,7 @@ def _zeros(tree):
 
 
 def test_the_rate_warms_up_over_samples_and_ends_at_zero():
-    schedule = learning_rate(FIELDS, batch_size=8, num_steps=100)
+    schedule = learning_rate(FIELDS, (Stage(batch_size=8, first_step=0, num_steps=100, first_sample=0),))
     assert float(schedule(0)) == 0.0
     assert float(schedule(5)) == pytest.approx(0.5)
     assert float(schedule(10)) == pytest.approx(1.0)

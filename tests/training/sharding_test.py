@@ -1,19 +1,23 @@
 """Meshes, and where each parameter of each shipped config lies; the tables are frozen under tests/golden."""
 
+import math
 import os
+import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType
 
 from configs import eclip, myntra, quickstart
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
-from ecommerce_vl.training.mesh import make_mesh
-from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
+from ecommerce_vl.training.mesh import batch_sharding, make_mesh
+from ecommerce_vl.training.optimizer import make_optimizer
 from ecommerce_vl.training.sharding import partition_spec, path_name
 from ecommerce_vl.training.state import define_model, make_state
+from ecommerce_vl.training.step import make_train_step
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CONFIGS = {"quickstart": quickstart.get_config, "myntra": myntra.get_config} | {
@@ -46,8 +50,7 @@ def test_optimizer_moments_lie_where_their_parameters_lie(rule):
     config = quickstart.get_config()
     config.optimizer.name = rule
     mesh = make_mesh(data=2, fsdp=4, batch_size=8)
-    schedule = learning_rate(config.optimizer, batch_size=8, num_steps=10)
-    optimizer = make_optimizer(config.optimizer, schedule=schedule)
+    optimizer = make_optimizer(config.optimizer, schedule=lambda step: 1.0)
     abstract, _ = make_state(build_system(config, vocab_size=512), optimizer, seed=0, mesh=mesh)
     leaves = {path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(abstract)[0]}
     params = {name.removeprefix("params/"): leaf for name, leaf in leaves.items() if name.startswith("params/")}
@@ -86,3 +89,40 @@ def test_a_batch_that_does_not_divide_names_the_next_that_do():
 def test_axes_that_do_not_cover_the_devices():
     with pytest.raises(UserError, match=r"data=3 x fsdp=2 = 6 devices, but there are 8"):
         make_mesh(data=3, fsdp=2, batch_size=8)
+
+
+def carried(text):
+    """Numbers of elements that the collectives of a compiled program carry."""
+    kinds = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"
+    for line in text.splitlines():
+        if found := re.search(rf"= (.*?) ({kinds})(-start)?\(", line):
+            for shape in re.findall(r"\w\[([\d,]+)\]", found[1]):
+                yield found[2], math.prod(map(int, shape.split(",")))
+
+
+@pytest.mark.slow
+def test_parameters_travel_layer_by_layer_and_activations_stay():
+    """17 tokens a picture, so that an activation shows by a factor that no kernel has."""
+    config = quickstart.get_config()
+    config.image.stem, config.image.pool, config.optimizer.name = "patch", "cls", "adamw"
+    config.image.size, config.image.patch_size, config.image.width, config.image.heads = 32, 8, 64, 4
+    config.text.width, config.text.heads, config.text.max_length, config.embed_dim = 64, 4, 8, 32
+    mesh, rows = make_mesh(data=2, fsdp=4, batch_size=64), 64
+    optimizer = make_optimizer(config.optimizer, schedule=lambda step: 1e-3)
+    system = build_system(config, vocab_size=520)
+    abstract, _ = make_state(system, optimizer, seed=0, mesh=mesh)
+    step = make_train_step(system, define_model(system)[0], optimizer, abstract_state=abstract, seed=0, mesh=mesh)
+    array = lambda dtype, *shape: jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=batch_sharding(mesh))
+    batch = {
+        "image": array(jnp.uint8, 32, 32, 3),
+        "text_ids": array(jnp.int32, 8),
+        "text_mask": array(bool, 8),
+        **{name: array(bool) for name in ("has_image", "has_text", "valid")},
+        **{name: array(jnp.int32) for name in ("product_key", "catalog_key")},
+    }
+    found = list(carried(step.lower(abstract, batch).compile().as_text()))
+    assert ("all-gather", 64 * 256) in found  # one layer of `mlp/up`, not the stack of two
+    assert ("all-gather", 2 * 64 * 256) not in found
+    one_row = 17 * 64
+    assert not [(kind, size) for kind, size in found if size % 17 == 0 and size > one_row]
+    assert not {kind for kind, _ in found} & {"all-to-all", "collective-permute"}

@@ -1,0 +1,144 @@
+"""Memory and time of the contrastive loss as the global batch grows: python -m benchmarks.loss
+
+Forward and backward pass on 8 simulated devices of this machine's CPU, d = 512, float32. Two formulations to compare
+with, differentiated by JAX, and ours:
+
+    naive       the whole block by `jit`, which the compiler divides over devices
+    all-gather  each device its b rows against the gathered texts, one block, two normalisers, the block kept
+    gather      ours, `impl="gather"`: the block computed again in the backward pass
+    chunked     ours, `impl="gather"` in chunks of rows
+    ring        ours, `impl="ring"` in chunks of rows
+
+Temporary memory a device is that of the compiled program. Times are medians of interleaved rounds, and given as a ratio
+to naive as well; above `--time_up_to` programs are compiled only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from functools import partial
+
+os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8").strip()
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from ecommerce_vl.losses.contrastive import clip_catalog
+
+GOAL_MIB = 100
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+def naive(z_image, z_text, logit_scale):
+    """CLIP's lines."""
+    logits = jnp.exp(logit_scale) * jnp.matmul(z_image, z_text.T, precision=HIGHEST)
+    cross_entropy = lambda x: -jnp.diagonal(jax.nn.log_softmax(x, axis=1)).mean()
+    return (cross_entropy(logits) + cross_entropy(logits.T)) / 2
+
+
+def all_gather(z_image, z_text, logit_scale, *, mesh):
+    """One block of b x B a device; columns are normalised by reductions over devices."""
+    axes = mesh.axis_names
+
+    def local(z_image_bxD, z_text_bxD, logit_scale):
+        z_text_BxD = jax.lax.all_gather(z_text_bxD, axes, tiled=True)
+        logits_bxB = jnp.exp(logit_scale) * jnp.matmul(z_image_bxD, z_text_BxD.T, precision=HIGHEST)
+        peak_B = jax.lax.pmax(jax.lax.stop_gradient(logits_bxB.max(axis=0)), axes)
+        mass_B = jax.lax.psum(jnp.exp(logits_bxB - peak_B).sum(axis=0), axes)
+        column_lse = (peak_B + jnp.log(mass_B)).mean()
+        own_b = jnp.exp(logit_scale) * (z_image_bxD * z_text_bxD).sum(axis=1)
+        rows = jax.lax.pmean((jax.nn.logsumexp(logits_bxB, axis=1) - 2 * own_b).mean(), axes)
+        return (rows + column_lse) / 2
+
+    return jax.shard_map(local, mesh=mesh, in_specs=(P(axes), P(axes), P()), out_specs=P())(
+        z_image, z_text, logit_scale
+    )
+
+
+def ours(z_image, z_text, logit_scale, *, mesh, impl, chunk_rows):
+    """The loss that the systems use, its metrics unused."""
+    rows = len(z_image)
+    return clip_catalog(
+        z_image,
+        z_text,
+        logit_scale,
+        catalog_key_B=jnp.arange(rows),
+        valid_B=jnp.ones(rows, bool),
+        label_mode="catalog",
+        catalog_alpha=1.0,
+        mesh=mesh,
+        impl=impl,
+        chunk_rows=chunk_rows,
+    )[0]
+
+
+def programs(rows: int, dim: int, chunk_rows: int, mesh) -> dict:
+    """Name -> compiled value and gradients."""
+    sharding, everywhere = NamedSharding(mesh, P(mesh.axis_names)), NamedSharding(mesh, P())
+    z = jax.ShapeDtypeStruct((rows, dim), jnp.float32, sharding=sharding)
+    scale = jax.ShapeDtypeStruct((), jnp.float32, sharding=everywhere)
+    losses = {
+        "naive": naive,
+        "all-gather": partial(all_gather, mesh=mesh),
+        "gather": partial(ours, mesh=mesh, impl="gather", chunk_rows=0),
+        "chunked": partial(ours, mesh=mesh, impl="gather", chunk_rows=chunk_rows),
+        "ring": partial(ours, mesh=mesh, impl="ring", chunk_rows=chunk_rows),
+    }
+    out = (everywhere, (sharding, sharding, everywhere))
+    return {
+        name: jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)), out_shardings=out).lower(z, z, scale).compile()
+        for name, loss in losses.items()
+    }
+
+
+def measure(compiled: dict, rows: int, dim: int, rounds: int, mesh) -> dict[str, float]:
+    """Median seconds of each, in rounds where each runs once; checks that all give one value."""
+    sharding = NamedSharding(mesh, P(mesh.axis_names))
+    keys = jax.random.split(jax.random.key(0))
+    unit = lambda z: z / jnp.linalg.norm(z, axis=1, keepdims=True)
+    vectors = [jax.device_put(unit(jax.random.normal(key, (rows, dim))), sharding) for key in keys]
+    scale = jax.device_put(jnp.float32(3.0), NamedSharding(mesh, P()))
+    seconds, values = {name: [] for name in compiled}, {}
+    for turn in range(rounds + 1):
+        for name, program in compiled.items():
+            start = time.perf_counter()
+            values[name] = float(jax.block_until_ready(program(*vectors, scale))[0])
+            if turn:  # the first round warms up
+                seconds[name].append(time.perf_counter() - start)
+    if max(values.values()) - min(values.values()) > 1e-4:
+        raise SystemExit(f"the formulations do not give one value: {values}")
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1024, 2048, 4096, 8192, 16384, 32768, 65536])
+    parser.add_argument("--time_up_to", type=int, default=16384, help="larger batches are compiled only")
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--chunk_rows", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    flags = parser.parse_args()
+    mesh = jax.make_mesh((4, 2), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+
+    print(f"jax {jax.__version__}, 8 simulated devices, d = {flags.dim}, chunks of {flags.chunk_rows} rows")
+    print(f"{'batch':>7} {'program':<11} {'MiB a device':>13} {'seconds':>9} {'to naive':>9}")
+    for rows in flags.batches:
+        compiled = programs(rows, flags.dim, flags.chunk_rows, mesh)
+        timed = measure(compiled, rows, flags.dim, flags.rounds, mesh) if rows <= flags.time_up_to else {}
+        for name, program in compiled.items():
+            mebibytes = program.memory_analysis().temp_size_in_bytes / 2**20
+            times = f"{timed[name]:>9.3f} {timed[name] / timed['naive']:>9.2f}" if timed else f"{'-':>9} {'-':>9}"
+            print(f"{rows:>7} {name:<11} {mebibytes:>13.1f} {times}", flush=True)
+        if rows == 65536:
+            reached = compiled["ring"].memory_analysis().temp_size_in_bytes <= GOAL_MIB * 2**20
+            print(f"ring at 64 k within {GOAL_MIB} MiB: {'yes' if reached else 'NO'}")
+
+
+if __name__ == "__main__":
+    main()

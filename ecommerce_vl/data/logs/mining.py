@@ -1,0 +1,320 @@
+"""Click logs become index tables over the prepared products; the order of the steps, their counters, the files.
+
+Steps are expressions that run on any engine of Ibis; DuckDB reads the files and is the engine where none is given.
+Every step writes its table before the next reads it, so memory is bounded by the engine's limit and each row is counted
+once. Invariants: rows in = rows out + dropped, or it fails; the same log in any order, by any number of threads,
+gives the same bytes; no id of a client, user or session in any output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ecommerce_vl.data.logs import dictionaries, events, item_pairs, query_pairs, reading, relevance, sessions
+from ecommerce_vl.data.logs.settings import Settings, from_config
+from ecommerce_vl.errors import UserError
+
+SUMMARY = "logs.json"
+VERSION = 1
+ITEM_PAIRS = pa.schema(
+    [(name, pa.string()) for name in ("trigger_id", "recall_id")]
+    + [(name, pa.int64()) for name in ("trigger_row", "recall_row")]
+    + [("relation", pa.string()), ("support", pa.int64()), ("affinity", pa.float64()), ("weight", pa.float64())]
+    + [(name, pa.int64()) for name in ("reason", "first_ts", "last_ts")]
+    + [("split", pa.string())]
+)
+QUERY_PAIRS = pa.schema(
+    [("query_key", pa.int64()), ("query", pa.string()), ("product_id", pa.string())]
+    + [(name, pa.int64()) for name in ("product_row", "clicks", "carts", "purchases", "impressions")]
+    + [("weight", pa.float64()), ("loss_weight", pa.float64()), ("first_ts", pa.int64()), ("last_ts", pa.int64())]
+    + [("split", pa.string()), ("block", pa.string()), ("navigational", pa.bool_())]
+)
+ROW_GROUP = 65_536
+STEPS = 11
+
+
+def mine_logs(
+    data: Path,
+    *,
+    clicks: str,
+    queries: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    connection=None,
+    progress: Callable[[str], Callable[[int, int], None]] | None = None,
+) -> dict:
+    """Writes item_pairs.parquet, query_pairs.parquet and logs.json into prepared data; returns what logs.json holds.
+
+    Args:
+      data: a folder written by prepare.
+      clicks, queries: as the flags: file, folder or glob of JSON lines, Parquet or CSV.
+      config: settings that differ from the defaults (see `settings.Settings`).
+      connection: an Ibis connection that runs the steps; None for an embedded DuckDB.
+      progress: makes the progress callback of a named stage.
+
+    Errors: UserError for logs that cannot be read, settings out of range, and a folder without an index.
+    """
+    settings = from_config(config or {})
+    advance = _steps(progress)
+    work = data / ".logs.partial"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        with _miner(work, settings, connection, advance) as miner:
+            summary = _mine(miner, data, clicks, queries)
+        for name in ("item_pairs.parquet", "query_pairs.parquet"):
+            summary["digests"][name] = _digest(work / name)
+        # The summary marks completeness: the old one goes first and the new one comes last.
+        (data / SUMMARY).unlink(missing_ok=True)
+        for name in ("item_pairs.parquet", "query_pairs.parquet"):
+            os.replace(work / name, data / name)
+        (work / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(work / SUMMARY, data / SUMMARY)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return summary
+
+
+class Miner:
+    """The engine, its working folder, and the counters by stage."""
+
+    def __init__(self, work: Path, settings: Settings, reader, connection, advance: Callable[[], None]):
+        self.work, self.settings, self.reader, self.advance = work, settings, reader, advance
+        self.connection = connection
+        self.stages: dict[str, dict] = {}
+        self.made: list[str] = []
+
+    def keep(self, name: str, expression):
+        """Writes a step's table in the engine."""
+        table = self.connection.create_table(f"vl_{name}", expression)
+        self.made.append(f"vl_{name}")
+        return table
+
+    def drop(self, *names: str) -> None:
+        for name in names:
+            # Not drop_table: ibis 12.0 renders it without the name where sqlglot is 30 or later.
+            self.connection.raw_sql(f"DROP TABLE vl_{name}")
+            self.made.remove(f"vl_{name}")
+
+    def load(self, name: str):
+        """A Parquet file of the working folder as a table of the engine."""
+        return self.connection.read_parquet(str(self.work / f"{name}.parquet"), table_name=f"vl_file_{name}")
+
+    def batches(self, table) -> Iterator[pa.RecordBatch]:
+        """The rows of an expression, never all at once."""
+        if self.connection is self.reader:  # ibis 12.0 calls a method here that DuckDB 2.0 no longer has
+            yield from self.reader.con.sql(self.reader.compile(table)).to_arrow_reader(ROW_GROUP)
+        else:
+            yield from table.to_pyarrow_batches(chunk_size=ROW_GROUP)
+
+    def count(self, stage: str, table, reason: str = "reason", notes: Mapping[str, int] | None = None):
+        """Notes rows in, rows out and rows dropped by reason of a stage; returns the rows that go on."""
+        groups = table.group_by(table[reason].name("of")).agg(rows=table.count()).to_pyarrow().to_pylist()
+        counts = {group["of"]: int(group["rows"]) for group in groups}
+        out = counts.pop(None, 0)
+        self.note(stage, sum(counts.values()) + out, out, counts, notes)
+        return table.filter(table[reason].isnull()).drop(reason)
+
+    def note(self, stage: str, rows_in: int, rows_out: int, dropped: Mapping[str, int], notes=None) -> None:
+        if rows_in != rows_out + sum(dropped.values()):
+            raise RuntimeError(f"{stage}: {rows_in} rows in, {rows_out} out and {dict(dropped)} dropped do not add up")
+        self.stages[stage] = {"rows_in": rows_in, "rows_out": rows_out, "dropped": dict(sorted(dropped.items()))}
+        if notes:
+            self.stages[stage]["notes"] = dict(notes)
+        self.advance()
+
+
+@contextlib.contextmanager
+def _miner(work: Path, settings: Settings, connection, advance) -> Iterator[Miner]:
+    import ibis
+
+    try:
+        own = ibis.duckdb.connect(
+            str(work / "engine.duckdb"),
+            memory_limit=settings.memory_limit,
+            threads=settings.threads,
+            temp_directory=str(work / "spill"),
+            preserve_insertion_order=False,
+        )
+    except Exception as error:
+        text = str(error).splitlines()[0]
+        found = f"--config.logs.memory_limit={settings.memory_limit}: {text}"
+        raise UserError(f"{found}; expected a size such as 4GB") from error
+    miner = Miner(work, settings, own, connection or own, advance)
+    try:
+        yield miner
+    finally:
+        if connection is not None:
+            for name in list(miner.made):
+                miner.drop(name.removeprefix("vl_"))
+        own.disconnect()
+
+
+def _mine(miner: Miner, data: Path, clicks: str, queries: str | None) -> dict:
+    settings, work = miner.settings, miner.work
+    num_products = dictionaries.write_products(data / "index.parquet", work / "products.parquet", settings)
+    sources = reading.read_logs(miner.reader.con, clicks, queries, settings)
+    texts = miner.reader.con.execute(f"SELECT DISTINCT text FROM {reading.SEARCHES} WHERE reason IS NULL ORDER BY text")
+    num_queries = dictionaries.write_queries(_texts(texts), work, settings)
+    if miner.connection is not miner.reader:
+        for name in (reading.EVENTS, reading.SEARCHES):
+            miner.reader.con.execute(f"COPY {name} TO '{work / name}.parquet'")
+    tables = {name: miner.load(name) for name in ("products", "texts", "queries", "words")}
+    if miner.connection is miner.reader:
+        tables |= {name: miner.connection.table(name) for name in (reading.EVENTS, reading.SEARCHES)}
+    else:
+        tables |= {name: miner.load(name) for name in (reading.EVENTS, reading.SEARCHES)}
+    miner.advance()
+    did, asked = _interactions(miner, tables)
+    fits = _relevance(miner, did, tables)
+    items = _item_pairs(miner, did, fits, tables)
+    pairs = _query_pairs(miner, did, asked, fits, tables)
+    _write(miner, items, ITEM_PAIRS, work / "item_pairs.parquet", ["trigger_id", "recall_id"])
+    _write(miner, pairs, QUERY_PAIRS, work / "query_pairs.parquet", ["query", "query_key", "product_id"])
+    miner.advance()
+    return {
+        "version": VERSION,
+        "sources": sources,
+        "products": num_products,
+        "queries": num_queries,
+        "stages": miner.stages,
+        "splits": {"item_pairs": _shares(items, "split"), "query_pairs": _shares(pairs, "split")},
+        "blocks": _shares(pairs, "block"),
+        "relations": _shares(items, "relation"),
+        "reason_bits": item_pairs.BITS,
+        "skipped": [] if settings.vectors else ["pair relevance (3b): no logs.vectors of a seed model"],
+        "settings": settings.thresholds(),
+        "digests": {"settings": settings.digest(), "index.parquet": _digest(data / "index.parquet")},
+    }
+
+
+def _interactions(miner: Miner, tables: Mapping[str, Any]):
+    """Sections 4 and 6.0: returns interactions, and searches of people."""
+    settings, products, texts = miner.settings, tables["products"], tables["texts"]
+    searches = tables["searches"]
+    miner.count("searches", events.search_reasons(searches, texts))
+    resolved = events.resolve(tables["events"], searches, texts, products, ordinal_base=settings.ordinal_base)
+    resolved = miner.keep("resolved", resolved)
+    good = resolved.filter(resolved.reason.isnull())
+    facts = good.agg(
+        without_zone=(~good.zoned).sum(),
+        without_session=good.made_session.sum(),
+        unknown_query=good.unknown_query.sum(),
+        without_query=good.query_key.isnull().sum(),
+    )
+    notes = {name: int(value or 0) for name, value in facts.to_pyarrow().to_pylist()[0].items()}
+    good = miner.count("events", resolved, notes=notes).drop("unknown_query", "made_session", "zoned")
+    asked = events.asked(searches, texts)
+    limits = {"max_clicks": settings.max_clicks_per_hour, "max_queries": settings.max_queries_per_hour}
+    bots = miner.keep("bots", sessions.bots(good, asked, **limits))
+    marked = sessions.without_bots(good, bots)
+    people = miner.count("sessions", marked, notes={"bots": _rows(bots)})
+    did = miner.keep("interactions", sessions.interactions(sessions.cut(people, gap_s=settings.session_gap_s)))
+    flags = ("shown", "clicked", "carted", "purchased")
+    facts = did.agg(
+        actions=sum((did[flag] for flag in flags[1:]), did.shown).sum() + 0,
+        both=((did.clicked == 1) & (did.similar == 1)).sum(),
+        unexposed=((did.clicked == 1) & (did.shown == 0) & did.query_key.notnull()).sum(),
+        exposed=did.shown.sum(),
+    )
+    facts = {name: int(value or 0) for name, value in facts.to_pyarrow().to_pylist()[0].items()}
+    rows_in = miner.stages["sessions"]["rows_out"]
+    unexposed = facts["unexposed"] if facts["exposed"] else 0
+    notes = {"clicks_without_exposure": unexposed, "session_query_products": _rows(did)}
+    miner.note("interactions", rows_in, facts["actions"], {"repeated": rows_in - facts["actions"]}, notes)
+    miner.drop("resolved")
+    listed = asked.filter(~asked.listed).anti_join(bots, asked.client == bots.bot)
+    return did, listed
+
+
+def _relevance(miner: Miner, did, tables: Mapping[str, Any]):
+    acted = did.filter(did.query_key.notnull() & did.first_ts.notnull()).select("query_key", "product").distinct()
+    return miner.keep("relevance", relevance.lexical(acted, tables["words"], tables["products"]))
+
+
+def _item_pairs(miner: Miner, did, fits, tables: Mapping[str, Any]):
+    settings, products = miner.settings, tables["products"]
+    clicks = miner.keep("clicks", item_pairs.clicks(did, products, fits, settings))
+    late = clicks.query_key.notnull() & (clicks.place >= settings.max_clicks_per_query)
+    notes = {"clicks": _rows(clicks), "clicks_over_max_per_query": int(late.sum().to_pyarrow().as_py() or 0)}
+    marked = miner.keep("candidates", item_pairs.constrained(item_pairs.candidates(clicks, settings), settings))
+    counted = miner.keep("counted", item_pairs.counted(miner.count("item_candidates", marked, notes=notes)))
+    miner.drop("candidates")
+    pairs = miner.keep("item_judged", item_pairs.judged(counted, products, settings))
+    pairs = miner.count("item_pairs", pairs)
+    if settings.vectors:
+        pairs = miner.count("item_vectors", miner.keep("item_compared", _compared(miner, pairs)))
+    pairs = item_pairs.directed(pairs, clicks, settings, compared=bool(settings.vectors))
+    capped = miner.keep("item_capped", item_pairs.capped(pairs, settings))
+    return miner.count("item_caps", capped, "dropped")
+
+
+def _compared(miner: Miner, pairs):
+    products = pq.read_table(miner.work / "products.parquet", columns=["id", "product"])
+    row_of_id = dict(zip(products["id"].to_pylist(), products["product"].to_pylist(), strict=True))
+    vectors = relevance.Vectors(Path(miner.settings.vectors), row_of_id, miner.work)
+    with pq.ParquetWriter(miner.work / "cosines.parquet", relevance.COSINES) as writer:
+        for batch in vectors.cosines(miner.batches(pairs.select("a", "b"))):
+            writer.write_batch(batch)
+    return item_pairs.compared(pairs, miner.load("cosines"), miner.settings)
+
+
+def _query_pairs(miner: Miner, did, asked, fits, tables: Mapping[str, Any]):
+    settings = miner.settings
+    rows = query_pairs.expected(query_pairs.weighted(did, settings))
+    counted = miner.keep("query_counted", query_pairs.counted(rows))
+    clients = query_pairs.clients(asked, did)
+    supported = miner.keep("query_supported", query_pairs.supported(counted, clients, tables["products"], settings))
+    kept = miner.count("query_support", supported)
+    judged = miner.keep("query_judged", query_pairs.judged(kept, fits, tables["queries"], settings))
+    capped = miner.keep("query_capped", query_pairs.capped(miner.count("query_pairs", judged), settings))
+    return query_pairs.finished(miner.count("query_caps", capped, "dropped"))
+
+
+def _texts(relation) -> Iterator[list[str]]:
+    while rows := relation.fetchmany(dictionaries.BATCH):
+        yield [row[0] for row in rows]
+
+
+def _rows(table) -> int:
+    return int(table.count().to_pyarrow().as_py())
+
+
+def _shares(table, column: str) -> dict[str, int]:
+    groups = table.group_by(column).agg(rows=table.count()).to_pyarrow().to_pylist()
+    return {group[column]: int(group["rows"]) for group in sorted(groups, key=lambda group: group[column])}
+
+
+def _write(miner: Miner, table, schema: pa.Schema, file: Path, order: list[str]) -> None:
+    """Writes the table in order; row groups have a fixed size, as engines cut their batches as they like."""
+    batches = miner.batches(table.select(*schema.names).order_by(order))
+    waiting = schema.empty_table()
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for batch in batches:
+            waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch]).cast(schema)])
+            while waiting.num_rows >= ROW_GROUP:
+                writer.write_table(waiting.slice(0, ROW_GROUP).combine_chunks(), row_group_size=ROW_GROUP)
+                waiting = waiting.slice(ROW_GROUP)
+        if waiting.num_rows:
+            writer.write_table(waiting.combine_chunks(), row_group_size=ROW_GROUP)
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _steps(progress) -> Callable[[], None]:
+    if progress is None:
+        return lambda: None
+    show, done = progress("logs"), iter(range(1, 1000))
+    return lambda: show(min(next(done), STEPS), STEPS)

@@ -1,0 +1,168 @@
+"""Which product stands at each position of the training stream, as a pure function of (seed, position).
+
+Step t reads the positions [t B, (t+1) B). Invariants: nothing is remembered from one position to the next, so any step
+can be asked for at once, by any process; a pair of listings never straddles two batches.
+
+The natural order shows every product once an epoch. The weighted order of e-CLIP (spec/eclip.md 5.1, our defaults)
+draws a share of the rows as two listings of one catalog, and the leaf category c by n_c^power.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+
+import grain
+import numpy as np
+
+Order = Sequence[int]  # position -> row; endless, so it has no useful length
+COLUMNS = ("catalog_key", "category_key")
+GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 spread evenly over [0, 1)
+
+
+def natural_order(num_rows: int, *, seed: int) -> Order:
+    """Every row once an epoch, in a new order each time."""
+    return grain.MapDataset.range(num_rows).seed(seed).shuffle().repeat(None)
+
+
+def training_order(
+    keys: Mapping[str, np.ndarray], *, batch_size: int, seed: int, catalog_pairs: float, category_power: float
+) -> Order:
+    """The natural order where both options are off (0 and 1), else the weighted one.
+
+    Args:
+      keys: `catalog_key` and `category_key`, int64 (N,), of the rows to draw from; negative is unknown.
+      batch_size: of the global batch, into which pairs are fitted.
+      seed: of the order.
+      catalog_pairs: share of rows that are drawn two and two, different listings of one catalog.
+      category_power: a category of n products is drawn by n^power; 0 draws all alike.
+
+    Errors: ValueError that begins with the key of the config.
+    """
+    for name, value in (("catalog_pairs", catalog_pairs), ("category_power", category_power)):
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f"data.{name} is {value}; expected 0 to 1")
+    if catalog_pairs == 0.0 and category_power == 1.0:
+        return natural_order(len(keys["catalog_key"]), seed=seed)
+    return WeightedOrder(
+        **keys, batch_size=batch_size, seed=seed, catalog_pairs=catalog_pairs, category_power=category_power
+    )
+
+
+def keys_of(index: Mapping[str, np.ndarray], positions: np.ndarray) -> dict[str, np.ndarray]:
+    """The `COLUMNS` of the records at these positions of their split, from the split's index columns in any order."""
+    row_of_position = np.argsort(index["position"])
+    return {name: index[name][row_of_position[positions]] for name in COLUMNS}
+
+
+class Deck:
+    """Members drawn by the share of their group, as evenly as the shares allow.
+
+    The groups lie on a line one after the other, each as long as its share and divided among its members. One pass over
+    a deck of M members takes M evenly spaced points of the line, in an order that is permuted anew for each pass. So a
+    group gets its share of a pass to within one draw, and a member comes as often as its fellows to within one. From
+    pass to pass the points move by a part of their distance, so that others come of a group drawn less than its size.
+
+    Args:
+      group_M: int, the group of each member, from 0.
+      share_G: float, of each group; their sum is 1.
+      seed: of the permutations.
+    """
+
+    def __init__(self, group_M: np.ndarray, share_G: np.ndarray, *, seed: int):
+        self._member_M = np.argsort(group_M, kind="stable").astype(np.int32)
+        size_G = np.bincount(group_M, minlength=len(share_G))
+        self._first_G, self._size_G = (np.cumsum(size_G) - size_G).tolist(), size_G.tolist()
+        self._share_G, self._end_G = share_G.tolist(), np.cumsum(share_G).tolist()
+        self._last = int(np.flatnonzero(share_G)[-1])  # rounding must not reach a group without a share
+        self._points = natural_order(len(group_M), seed=seed)
+
+    def __len__(self) -> int:
+        return len(self._member_M)
+
+    def __getitem__(self, position: int) -> int:
+        cycle = position // len(self)
+        point = (int(self._points[position]) + cycle * GOLDEN % 1) / len(self)
+        group = min(bisect.bisect_right(self._end_G, point), self._last)
+        size, share = self._size_G[group], self._share_G[group]
+        inside = 1 - (self._end_G[group] - point) / share
+        return int(self._member_M[self._first_G[group] + min(max(int(inside * size), 0), size - 1)])
+
+
+class WeightedOrder:
+    """Pairs first, then single rows, in every batch; arguments as for `training_order`.
+
+    Single rows make up for the categories that have no catalogs, so that the histogram of all rows follows n^power as
+    long as the categories with catalogs are worth the share of the pairs. Rows without a category count as one.
+
+    A product may come twice in a batch: as a listing of a pair and a single row, or where its category is so small
+    that its weight is more than one draw. Its catalog key then makes the two rows positives of each other.
+    """
+
+    def __init__(
+        self,
+        catalog_key: np.ndarray,
+        category_key: np.ndarray,
+        *,
+        batch_size: int,
+        seed: int,
+        catalog_pairs: float,
+        category_power: float,
+    ):
+        self._batch_size = batch_size
+        self._num_pairs = int(catalog_pairs * batch_size / 2)
+        _, category_N = np.unique(np.maximum(category_key, -1), return_inverse=True)
+        weight_C = np.bincount(category_N).astype(float) ** category_power
+        share_C = weight_C / weight_C.sum()
+        if catalog_pairs:
+            self._listings = _listings_by_catalog(catalog_key)
+            _check_pairs(catalog_pairs, self._num_pairs, len(self._listings[1]), batch_size=batch_size)
+            listing_L, first_K, _ = self._listings
+            category_K = category_N[listing_L[first_K]]
+            paired_C = np.where(np.bincount(category_K, minlength=len(share_C)) > 0, share_C, 0.0)
+            paired_C /= paired_C.sum()
+            self._catalogs = Deck(category_K, paired_C, seed=seed)
+            share_C = np.maximum(share_C - 2 * self._num_pairs / batch_size * paired_C, 0.0)
+            # Where every category has catalogs and all rows are pairs, nothing is left for the singles to make up.
+            share_C = share_C / share_C.sum() if share_C.sum() > 1e-9 else paired_C
+        self._singles = Deck(category_N, share_C, seed=seed)
+
+    def __getitem__(self, position: int) -> int:
+        step, place = divmod(position, self._batch_size)
+        pair, side = divmod(place, 2)
+        if pair < self._num_pairs:
+            return self._listing(step * self._num_pairs + pair, side)
+        num_singles = self._batch_size - 2 * self._num_pairs
+        return self._singles[step * num_singles + place - 2 * self._num_pairs]
+
+    def _listing(self, pair: int, side: int) -> int:
+        """One of the two listings of a pair; pass after pass, a large catalog comes with all its pairs of listings."""
+        listing_L, first_K, size_K = self._listings
+        catalog = self._catalogs[pair]
+        size, cycle = int(size_K[catalog]), pair // len(self._catalogs)
+        place = cycle + side * (1 + cycle // size % (size - 1))
+        return int(listing_L[first_K[catalog] + place % size])
+
+
+def _listings_by_catalog(catalog_key_N: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of the K catalogs of two listings or more, int32 (L,); the first of each catalog and their number, (K,)."""
+    known_L = np.flatnonzero(catalog_key_N >= 0)
+    _, catalog_L, size = np.unique(catalog_key_N[known_L], return_inverse=True, return_counts=True)
+    paired_L = size[catalog_L] > 1
+    rows_L = known_L[paired_L][np.argsort(catalog_L[paired_L], kind="stable")]
+    size_K = size[size > 1]
+    return rows_L.astype(np.int32), np.cumsum(size_K) - size_K, size_K
+
+
+def _check_pairs(catalog_pairs: float, num_pairs: int, num_catalogs: int, *, batch_size: int) -> None:
+    if num_pairs == 0:
+        raise ValueError(
+            f"data.catalog_pairs is {catalog_pairs}, less than one pair in a batch of {batch_size}; "
+            f"expected at least {2 / batch_size:.3g}, or 0 for none"
+        )
+    if num_pairs > num_catalogs:
+        raise ValueError(
+            f"data.catalog_pairs is {catalog_pairs}, {num_pairs:,} pairs in a batch of {batch_size:,}, but only "
+            f"{num_catalogs:,} catalogs of the data have two listings; "
+            f"expected at most {np.floor(2000 * num_catalogs / batch_size) / 1000:g}"
+        )

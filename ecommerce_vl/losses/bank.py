@@ -1,0 +1,114 @@
+"""A memory bank: embeddings of earlier steps as further negatives (MBNS, 2304.04377).
+
+A FIFO in lanes: rows (P,T) of P lanes with T slots, lanes sharded over the mesh as the batch is. A push of B = q P rows
+writes row i into lane i // q, so every device writes its own rows where it lies: no communication, and the same
+contents on any number of devices, before and after a restart. A larger batch of a later stage raises q.
+
+Rows that are not valid are stored as not valid: they take a slot, so shapes and places are fixed. Plain arrays, part of
+the training state (`extra`), not of the parameters; no gradient reaches them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from ecommerce_vl.losses.candidates import Candidates
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Bank:
+    """M = P T stored rows.
+
+    Args:
+      embedding_PxTxD: float32 unit vectors.
+      key_PxT, group_PxTxG, valid_PxT: int32, int32 or None, bool; as in `Candidates`.
+      pushed: int32 scalar, slots written since the start; the next is pushed % T.
+    """
+
+    embedding_PxTxD: jax.Array
+    key_PxT: jax.Array
+    valid_PxT: jax.Array
+    pushed: jax.Array
+    group_PxTxG: jax.Array | None = None
+
+
+def make_bank(*, size: int, lanes: int, dim: int, num_groups: int = 0) -> Bank:
+    """An empty bank of `size` rows.
+
+    Args:
+      size: M.
+      lanes: P, the smallest number of rows that will be pushed at once (the smallest batch); divides `size`.
+      dim: D.
+      num_groups: G, columns of `group_CxG` of what will be pushed; 0 for None.
+
+    Errors: ValueError if `lanes` does not divide `size`.
+    """
+    if size <= 0 or lanes <= 0 or size % lanes:
+        raise ValueError(f"bank_size is {size}; expected a multiple of the smallest batch, {lanes}")
+    slots = size // lanes
+    return Bank(
+        embedding_PxTxD=jnp.zeros((lanes, slots, dim)),
+        key_PxT=jnp.zeros((lanes, slots), jnp.int32),
+        valid_PxT=jnp.zeros((lanes, slots), bool),
+        pushed=jnp.zeros((), jnp.int32),
+        group_PxTxG=jnp.zeros((lanes, slots, num_groups), jnp.int32) if num_groups else None,
+    )
+
+
+def push(bank: Bank, batch: Candidates) -> Bank:
+    """The bank with a batch in the place of its oldest rows; meant to be donated.
+
+    Errors: ValueError if the batch is not a multiple of the lanes, is larger than the bank, or differs in its groups.
+    """
+    lanes, slots = bank.key_PxT.shape
+    rows = len(batch.key_C)
+    if rows % lanes or rows > lanes * slots:
+        raise ValueError(
+            f"batch_size is {rows}; expected a multiple of the bank's {lanes} lanes, "
+            f"and at most its {lanes * slots} rows"
+        )
+    if (bank.group_PxTxG is None) != (batch.group_CxG is None):
+        raise ValueError("group_CxG is in only one of bank and batch; set num_groups of make_bank to its columns")
+
+    def write(stored_PxTx, new_Bx):
+        new_Pxqx = jax.lax.stop_gradient(new_Bx).astype(stored_PxTx.dtype).reshape(lanes, -1, *new_Bx.shape[1:])
+        for s in range(rows // lanes):  # a slot at a time: an update that wraps around would be two
+            slot = (bank.pushed + s) % slots
+            stored_PxTx = jax.lax.dynamic_update_slice_in_dim(stored_PxTx, new_Pxqx[:, s, None], slot, axis=1)
+        return stored_PxTx
+
+    return Bank(
+        embedding_PxTxD=write(bank.embedding_PxTxD, batch.embedding_CxD),
+        key_PxT=write(bank.key_PxT, batch.key_C),
+        valid_PxT=write(bank.valid_PxT, batch.valid_C),
+        pushed=bank.pushed + rows // lanes,
+        group_PxTxG=None if bank.group_PxTxG is None else write(bank.group_PxTxG, batch.group_CxG),
+    )
+
+
+def filled(bank: Bank) -> jax.Array:
+    """Share of slots that have been written, float32 scalar from 0 to 1."""
+    slots = bank.key_PxT.shape[1]
+    return jnp.minimum(bank.pushed, slots) / slots
+
+
+def as_candidates(bank: Bank, *, min_filled: float = 0.0, ready: jax.Array | bool = True) -> Candidates:
+    """The stored rows as further negatives, without gradient.
+
+    Args:
+      min_filled: none is valid before this share of the bank has been written.
+      ready: bool scalar, none is valid while it is False; `step >= bank_start_step`.
+    """
+    use = (filled(bank) >= min_filled) & ready
+    flat = lambda x: jax.lax.stop_gradient(x).reshape(-1, *x.shape[2:])
+    return Candidates(
+        embedding_CxD=flat(bank.embedding_PxTxD),
+        key_C=flat(bank.key_PxT),
+        valid_C=flat(bank.valid_PxT) & use,
+        group_CxG=None if bank.group_PxTxG is None else flat(bank.group_PxTxG),
+        trained=False,
+    )

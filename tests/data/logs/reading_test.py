@@ -1,0 +1,225 @@
+"""Acceptance tests 4 and 5 of spec/click_log.md section 10: every schema ends in the same internal rows."""
+
+from __future__ import annotations
+
+import csv
+
+import duckdb
+import ibis
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from golden_log import PRODUCTS, START_S, event, iso, query, ten_events, write_lines
+
+from ecommerce_vl.data.logs import events as steps
+from ecommerce_vl.data.logs.reading import read_logs
+from ecommerce_vl.data.logs.settings import Settings
+from ecommerce_vl.data.logs.words import as_query, content_words
+from ecommerce_vl.errors import UserError
+
+NAMES = {"impression": "view_item_list", "click": "select_item", "cart": "add_to_cart", "purchase": "purchase"}
+
+
+def internal(clicks, queries=None, **settings):
+    """(query, second, product, action, rank) of every usable row, sorted."""
+    settings = Settings(**settings)
+    connection = ibis.duckdb.connect()
+    read_logs(connection.con, str(clicks), queries and str(queries), settings)
+    texts = [row[0] for row in connection.con.execute("SELECT DISTINCT text FROM searches").fetchall() if row[0]]
+    known = [as_query(text) for text in texts]
+    text_table = ibis.memtable(
+        {"text": texts, "query_key": [q.key for q in known], "private": [q.private for q in known]},
+        schema={"text": "string", "query_key": "int64", "private": "bool"},
+    )
+    products = ibis.memtable({"id": [product[0] for product in PRODUCTS], "product": list(range(len(PRODUCTS)))})
+    rows = steps.resolve(
+        connection.table("events"),
+        connection.table("searches"),
+        text_table,
+        products,
+        ordinal_base=settings.ordinal_base,
+    )
+    name = {q.key: q.text for q in known}
+    found = connection.to_pyarrow(rows.filter(rows.reason.isnull())).to_pylist()
+    return sorted(
+        (
+            name.get(row["query_key"], ""),
+            row["ts_ms"] // 1000 - START_S,
+            PRODUCTS[row["product"]][0],
+            row["action"],
+            row["rank"],
+        )
+        for row in found
+    )
+
+
+EXPECTED = sorted((text, second, product, action, rank) for _, text, second, product, action, rank in ten_events())
+
+
+def ubi(folder, base=1):
+    asked = {}
+    for session, text, second, *_ in ten_events():
+        asked.setdefault((session, text), second - 1)
+    numbers = {key: number for number, key in enumerate(asked)}
+    queries = [query(numbers[key], key[1], key[0], second) for key, second in asked.items()]
+    rows = [
+        event(
+            {"cart": "add_to_cart"}.get(action, action),
+            product,
+            numbers[session, text],
+            session,
+            second,
+            rank - 1 + base,
+        )
+        for session, text, second, product, action, rank in ten_events()
+    ]
+    if base == 0:  # something at the top, or nobody could tell that positions begin at 0
+        assert min(row["event_attributes"]["position"]["ordinal"] for row in rows) == 0
+    return write_lines(folder / "clicks.jsonl", rows), write_lines(folder / "queries.jsonl", queries)
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_positions_from_0_and_from_1_give_equal_ranks(tmp_path, base):
+    assert internal(*ubi(tmp_path, base)) == EXPECTED
+
+
+def test_a_given_base_is_taken(tmp_path):
+    assert [row[4] for row in internal(*ubi(tmp_path), ordinal_base="0")] == [row[4] + 1 for row in EXPECTED]
+
+
+def test_ubi_in_parquet_is_read_like_ubi_in_json(tmp_path):
+    clicks, queries = ubi(tmp_path)
+    for file in (clicks, queries):
+        duckdb.execute(f"COPY (FROM read_json('{file}')) TO '{file[:-6]}.parquet'")
+    assert internal(tmp_path / "clicks.parquet", tmp_path / "queries.parquet") == EXPECTED
+
+
+def ga4_rows():
+    rows, asked = [], set()
+    for session, text, second, product, action, rank in ten_events():
+        head = {
+            "user_pseudo_id": f"u{session}",
+            "event_params": [{"key": "ga_session_id", "value": {"int_value": 7}}],
+        }
+        if (session, text) not in asked:
+            asked.add((session, text))
+            term = {"key": "search_term", "value": {"string_value": text}}
+            search = {"event_name": "view_search_results", "event_timestamp": (START_S + second - 1) * 1_000_000}
+            rows.append(head | search | {"event_params": [*head["event_params"], term]})
+        item = {"item_id": product, "item_list_index": str(rank), "item_list_id": "search"}
+        moment = {"event_name": NAMES[action], "event_timestamp": (START_S + second) * 1_000_000}
+        rows.append(head | moment | {"items": [item]})
+    return rows
+
+
+def test_ga4_is_read_with_queries_attached_to_the_last_search(tmp_path):
+    assert internal(write_lines(tmp_path / "ga4.jsonl", ga4_rows())) == EXPECTED
+
+
+def test_ga4_events_of_another_list_or_much_later_belong_to_no_query(tmp_path):
+    rows = ga4_rows()
+    other = dict(rows[3], items=[{"item_id": "p3", "item_list_index": "1", "item_list_id": "related"}])
+    late = dict(rows[3], event_timestamp=(START_S + 5000) * 1_000_000, items=[{"item_id": "p3"}])
+    found = internal(write_lines(tmp_path / "ga4.jsonl", [*rows, other, late]))
+    assert [row[0] for row in found if row[2] == "p3"] == ["", ""]
+
+
+def test_one_ga4_row_of_several_items_is_several_rows(tmp_path):
+    engine = duckdb.connect()
+    row = dict(ga4_rows()[1], items=[{"item_id": "p1"}, {"item_id": "p2"}, {"item_id": "p3"}])
+    file = write_lines(tmp_path / "ga4.jsonl", [row, {"event_name": "page_view", "event_timestamp": 1}])
+    counts = read_logs(engine, file, None, Settings())["clicks"]
+    assert (counts["rows_in"], counts["expanded"], counts["rows_out"]) == (2, 2, 4)
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet", "jsonl"])
+def test_plain_columns_by_mapping(tmp_path, format):
+    names = ("sid", "q", "when", "article", "what", "place")
+    rows = [
+        dict(zip(names, (session, text, (START_S + second) * 1000, product, action, rank), strict=True))
+        for session, text, second, product, action, rank in ten_events()
+    ]
+    file = tmp_path / f"log.{format}"
+    if format == "csv":
+        with open(file, "w", newline="") as stream:
+            writer = csv.DictWriter(stream, names)
+            writer.writeheader()
+            writer.writerows(rows)
+    elif format == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    else:
+        write_lines(file, rows)
+    columns = "session=sid,query=q,time=when,product=article,action=what,ordinal=place"
+    assert internal(file, columns=columns) == EXPECTED
+
+
+def test_sessions_without_queries_are_read_for_what_they_are(tmp_path):
+    rows = [{"session": 1, "aid": "p1", "ts": START_S * 1000, "type": "clicks"}]
+    assert internal(write_lines(tmp_path / "otto.jsonl", rows)) == [("", 0, "p1", "click", None)]
+
+
+def test_what_queries_returned_is_exposure_where_no_impressions_are(tmp_path):
+    queries = [query(1, "mug", 1, 0, query_response_hit_ids=["p4", "p1", "p99"])]
+    clicks = write_lines(tmp_path / "clicks.jsonl", [event("click", "p1", 1, 1, 5, 2)])
+    found = internal(clicks, write_lines(tmp_path / "queries.jsonl", queries))
+    assert ("mug", 0, "p4", "impression", 1) in found and len(found) == 3
+    assert len(internal(clicks, tmp_path / "queries.jsonl", exposure="events")) == 1
+
+
+@pytest.mark.parametrize(
+    ("stamp", "zoned", "second"),
+    [
+        ("2026-01-05T10:00:00+02:00", True, 0),
+        ("2026-01-05T08:00:00", False, 0),
+        ("2026-01-05 08:00:07 UTC", True, 7),
+        (START_S + 1, True, 1),
+        ((START_S + 1) * 1_000_000_000, True, 1),
+    ],
+)
+def test_times_of_every_kind(tmp_path, stamp, zoned, second):
+    engine = duckdb.connect()
+    read_logs(
+        engine,
+        write_lines(tmp_path / "c.jsonl", [event("click", "p1", 1, 1, 0) | {"timestamp": stamp}]),
+        None,
+        Settings(),
+    )
+    assert engine.execute("SELECT ts_ms, zoned FROM events").fetchall() == [((START_S + second) * 1000, zoned)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("log.txt", "x", "no .jsonl, .parquet or .csv"),
+        ("log.parquet", "x", "cannot be read as parquet"),
+        ("log.csv", "a,b\n1,2\n", "columns a, b"),
+    ],
+)
+def test_what_is_no_log_is_refused_in_one_sentence(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_logs(duckdb.connect(), str(tmp_path / name), None, Settings())
+
+
+@pytest.mark.parametrize(
+    ("text", "private", "navigational"),
+    [
+        ("red shoe 42", False, False),
+        ("jo@example.org", True, False),
+        ("www.example.org shoes", True, False),
+        ("+49 170 1234567", True, False),
+        ("4006381333931", False, True),
+        ("ab-12345", False, True),
+        ("iphone 15", False, False),
+    ],
+)
+def test_private_queries_and_ids_are_known(text, private, navigational):
+    found = as_query(text)
+    assert (found.private, found.navigational) == (private, navigational)
+
+
+def test_content_words_of_any_script():
+    assert content_words("The Ｒｅｄ  Shoe with RED laces") == ["red", "shoe", "laces"]
+    assert content_words("红色鞋子") == ["红色", "色鞋", "鞋子"]
+    assert content_words("the") == ["the"]
+    assert iso(0) == "2026-01-05T08:00:00Z"

@@ -16,7 +16,8 @@ from PIL import Image, UnidentifiedImageError
 from ecommerce_vl import pages
 from ecommerce_vl.evaluation import curves, examples
 from ecommerce_vl.evaluation.products import EmbeddedProducts
-from ecommerce_vl.evaluation.suite import BASELINES, Results
+from ecommerce_vl.evaluation.results import Results
+from ecommerce_vl.evaluation.suite import BASELINES
 
 THUMBNAIL_PIXELS = 96
 _TIES = "tie_rate@10"

@@ -6,37 +6,19 @@ is never silently absent. The validation split chooses, the test split is only m
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse import issparse
 
 from ecommerce_vl.evaluation import baselines, category, examples, retrieval
 from ecommerce_vl.evaluation.products import VIEWS, EmbeddedProducts
+from ecommerce_vl.evaluation.results import Results
 
 BASELINES = ("random", "tfidf", "colour_histogram", "majority")
 # Shown, not measured, where the data relates no two listings: a nearest product of the same leaf counts as right.
 SAME_LEAF = retrieval.Setting("category", "product", "product", "product", "category", True, ())
 _CONTENT = {"text": "tfidf", "image": "colour_histogram"}
 _MODEL = ""
-
-
-@dataclass(frozen=True)
-class Results:
-    """What was measured on a split.
-
-    metrics: "task/setting/…/metric" -> {value, low, high, n, candidates, coverage, …}, JSON-ready;
-    skipped: task/setting[/baseline] -> why it was not measured;
-    grids: setting -> examples for the report, as rows of `products`.
-    """
-
-    products: EmbeddedProducts
-    metrics: dict[str, dict] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-    grids: dict[str, examples.Grid] = field(default_factory=dict)
-
-    def add(self, prefix: str, measured: dict[str, dict]) -> None:
-        self.metrics.update({f"{prefix}/{name}": entry for name, entry in measured.items()})
 
 
 def run(

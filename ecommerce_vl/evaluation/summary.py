@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ecommerce_vl.evaluation.suite import BASELINES, Results
+from ecommerce_vl.evaluation.results import Results
+from ecommerce_vl.evaluation.suite import BASELINES
 
 # One metric a setting; the report and metrics.json hold all of them.
 HEADLINE = {"image_text": "hit@10", "same_product": "hit@1", "same_style": "hit@1", "category": "top1"}

@@ -1,0 +1,34 @@
+"""What an evaluation found: numbers by key, what could not be measured and why, and what to show of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ecommerce_vl.evaluation.products import EmbeddedProducts
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured on a split.
+
+    products: the measured split;
+    metrics: "task/setting/…/metric" -> {value, low, high, n, candidates, coverage, …}, JSON-ready;
+    skipped: task/setting[/baseline] -> why it was not measured;
+    grids: setting -> examples for the report, as rows of `products`;
+    figures: setting -> what else the report draws of it (a curve, a confusion table, clusters), of a type of its own.
+    """
+
+    products: EmbeddedProducts
+    metrics: dict[str, dict] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    grids: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, prefix: str, measured: dict[str, dict]) -> None:
+        """Notes {metric: entry} under "prefix/metric"."""
+        self.metrics.update({f"{prefix}/{name}": entry for name, entry in measured.items()})
+
+    def skip(self, key: str, reason: str) -> None:
+        """Notes why `key` has no number."""
+        self.skipped[key] = reason

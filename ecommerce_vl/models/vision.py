@@ -15,6 +15,11 @@ from flax import nnx
 from ecommerce_vl.models.transformer import POOLS, Transformer, embedding, linear, one_of
 
 
+def normalise(image_BxHxWx3: jax.Array, *, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
+    """uint8 pixels scaled to [0, 1], minus `mean`, over `std`, per channel; float32."""
+    return (image_BxHxWx3.astype(jnp.float32) / 255 - jnp.asarray(mean)) / jnp.asarray(std)
+
+
 def patches_of(pixels_BxHxWxC: jax.Array, side: int) -> jax.Array:
     """Non-overlapping squares (B, H/side, W/side, side * side * C), pixels in row order."""
     B, H, W, C = pixels_BxHxWxC.shape
@@ -123,7 +128,7 @@ class VisionTransformer(nnx.Module):
 
     def __call__(self, image_BxHxWx3: jax.Array, keys_B: jax.Array | None = None) -> jax.Array:
         """Returns the pooled state (B,W) of each uint8 picture, in the compute dtype."""
-        pixels = (image_BxHxWx3.astype(jnp.float32) / 255 - jnp.asarray(self.mean)) / jnp.asarray(self.std)
+        pixels = normalise(image_BxHxWx3, mean=self.mean, std=self.std)
         patches = self.stem(pixels.astype(self.dtype))
         B, _, _, W = patches.shape
         cls_Bx1xW = jnp.broadcast_to(self.cls[...], (B, 1, W))

@@ -4,10 +4,12 @@ A system is a class of a config with these members; loops, checkpoints and meshe
 
     System(config, vocab_size)            reads its own fields of the config
     .build(rngs)                          the modules
+    .make_extra()                         what it carries from step to step beside parameters: banks, counters; or {}
     .encode(model, batch, rng)            {name: (B,...)}, each row of that row of the batch and of its keys alone
     .contrast(model, encoded, batch, extra, mesh) -> (scalar, metrics, extra)
     .constrain(params)                    what must hold after every update
     .embed(model, batch, views)           {view: unit vectors (B,D)} of views in `.views`
+    .shown                                (label, metric, format) of its metrics in the log line, beside the loss
 
 The loss is `contrast` of `encode`. The cut between them is what lets the step encode a batch in streams
 (`training/streams.py`): whatever compares rows, counts them or divides by their number belongs to `contrast`. A loss of

@@ -13,15 +13,23 @@ from flax import nnx
 
 from ecommerce_vl.losses.contrastive import LABEL_MODES, clip_catalog
 from ecommerce_vl.models.dual import DualEncoder, unit
+from ecommerce_vl.systems.encoders import dual_encoder, row_keys
 
 VIEWS = ("image", "text", "product")
-DTYPES = ("auto", "float32", "bfloat16")
 
 
 class EClip:
     """The system protocol of `ecommerce_vl/systems/__init__.py`, for e-CLIP."""
 
     views = VIEWS
+    shown = (
+        ("i→t", "i2t_top1", "6.1%"),
+        ("t→i", "t2i_top1", "6.1%"),
+        ("shared", "shared_rows", "5.1%"),
+        ("scale", "logit_scale", "5.1f"),
+        ("rank i", "image_rank", ".0f"),
+        ("rank t", "text_rank", ".0f"),
+    )
 
     def __init__(self, config, *, vocab_size: int):
         if config["label_mode"] not in LABEL_MODES:
@@ -30,22 +38,15 @@ class EClip:
 
     def build(self, rngs: nnx.Rngs) -> DualEncoder:
         """The dual encoder that the config describes."""
-        image, text = self.config["image"], self.config["text"]
-        shared = ("width", "depth", "heads", "mlp_ratio", "pool", "drop_path", "remat")
-        return DualEncoder(
-            image={name: image[name] for name in (*shared, "patch_size", "stem", "mean", "std")}
-            | {"image_size": image["size"]},
-            text={name: text[name] for name in (*shared, "max_length")} | {"vocab_size": self.vocab_size},
-            embed_dim=self.config["embed_dim"],
-            temperature_init=self.config["temperature_init"],
-            dtype=compute_dtype(self.config["dtype"]),
-            rngs=rngs,
-        )
+        return dual_encoder(self.config, vocab_size=self.vocab_size, rngs=rngs)
+
+    def make_extra(self) -> dict:
+        """Nothing: e-CLIP keeps no bank."""
+        return {}
 
     def encode(self, model: DualEncoder, batch, rng: jax.Array) -> dict[str, jax.Array]:
         """Unit vectors (B,D) float32 of the pictures and of the texts."""
-        # A row's randomness comes from its product, so it does not depend on the row's place in the batch.
-        keys_B = jax.vmap(lambda key: jax.random.fold_in(rng, key))(batch["product_key"])
+        keys_B = row_keys(rng, batch["product_key"])
         return {
             "image": model.encode_image(batch["image"], keys_B),
             "text": model.encode_text(batch["text_ids"], batch["text_mask"], keys_B),
@@ -82,15 +83,3 @@ class EClip:
             image_BxD = vectors["image"] * batch["has_image"][:, None]
             vectors["product"] = unit(image_BxD + vectors["text"] * batch["has_text"][:, None])
         return {view: vectors[view] for view in views}
-
-
-def compute_dtype(name: str) -> jnp.dtype:
-    """The type of computation; "auto" is bfloat16 on accelerators, float32 on CPU, where bfloat16 is slower.
-
-    Errors: ValueError for a name that is not in `DTYPES`.
-    """
-    if name not in DTYPES:
-        raise ValueError(f"dtype is {name!r}; expected one of {', '.join(DTYPES)}")
-    if name == "auto":
-        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return jnp.dtype(name)

@@ -19,8 +19,8 @@ import jax
 
 from ecommerce_vl.data.batches import ToExample, training_batches
 from ecommerce_vl.data.images import Augment, ImagePipeline
-from ecommerce_vl.data.prepared import PreparedData, Records
-from ecommerce_vl.data.sampling import keys_of, training_order
+from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.data.sources import open_source
 from ecommerce_vl.data.text import TextTemplate
 from ecommerce_vl.data.token_report import sample_of, token_lines, token_report
 from ecommerce_vl.data.tokenizer import FILE as TOKENIZER_FILE
@@ -82,7 +82,7 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
         stream_rows = rows_per_stream(streams=config["streams"], batch_size=batch_size, num_devices=mesh.size)
     num_steps = stages[-1].end_step
     data = PreparedData(config["data"]["path"])
-    records = _records(config, data)
+    source = open_source(data, config["data"])
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config["checkpoint"]["keep"], log=log)
     has_checkpoint = bool(checkpoints.steps())
     # The main process makes the run directory; the others then find it as it will stay.
@@ -100,7 +100,7 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
     team.main_done()
     unit = {
         "config": dict(config),
-        "data": {"fingerprint": data.fingerprint, "products": len(records)},
+        "data": {"fingerprint": data.fingerprint, "items": len(source.items)},
         "tokenizer": tokenizer_digest(workdir / "tokenizer"),
         "versions": workdirs.versions(),
     }
@@ -109,22 +109,15 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
     pipeline = ImagePipeline(size=config["image"]["size"], mean=config["image"]["mean"], std=config["image"]["std"])
     with _naming_the_key(config):
         to_example = _to_example(config, pipeline, tokenizer)
-        order = training_order(
-            keys_of(data.rows("train"), records.positions),
-            batch_size=batch_size,
-            seed=config["seed"],
-            **{name: config["data"][name] for name in ("catalog_pairs", "category_power")},
-        )
+        order = source.order(batch_size=batch_size, seed=config["seed"])
     log(
         f"devices  {jax.device_count()} x {jax.devices()[0].device_kind} · mesh {dict(mesh.shape)} · "
         f"jax {jax.__version__}"
     )
-    log(
-        f"data     {len(records):,} of {data.summary['splits']['train']:,} train products "
-        f"({'those with a picture and a title' if config['data']['rows'] == 'pairs' else 'all'}) · "
-        f"fingerprint {data.fingerprint[:12]}"
-    )
-    for line in token_lines(token_report(*sample_of(records), tokenizer), max_length=config["text"]["max_length"]):
+    log(f"data     {source.description} · fingerprint {data.fingerprint[:12]}")
+    for line in token_lines(
+        token_report(*sample_of(data.records("train")), tokenizer), max_length=config["text"]["max_length"]
+    ):
         log(f"titles   {line}")
 
     # -- Model, optimizer, state -------------------------------------------------------------------------------------
@@ -153,7 +146,7 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
         f"model    {config['system']} · {num_parameters / 1e6:.2f} M parameters · "
         f"vocabulary {tokenizer.vocab_size:,} · "
         f"batch {' > '.join(f'{stage.batch_size:,}' for stage in stages)} · "
-        f"{num_steps:,} steps = {stages[-1].end_sample / len(records):.1f} epochs"
+        f"{num_steps:,} steps = {stages[-1].end_sample / len(source.items):.1f} epochs"
     )
     if restored is not None:
         log(f"resume   step {start:,} of {num_steps:,} in {workdir}, with the same order of products")
@@ -171,8 +164,8 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
     writer = MetricWriter(workdir, resume_step=start) if team.is_main else NoWriter()
     read = partial(
         training_batches,
-        records,
-        to_example,
+        source.items,
+        source.to_batch(to_example),
         order=order,
         seed=config["seed"],
         num_workers=config["data"]["num_workers"],
@@ -181,7 +174,7 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
     )
     batches = _batches_from(start, stages, read)
     sharding = batch_sharding(mesh)
-    period = Period(start, stages=stages, schedule=schedule, log=log)
+    period = Period(start, stages=stages, schedule=schedule, shown=system.shown, log=log)
     pending, saved = None, start
     outcome = FINISHED
     guard = contextlib.ExitStack()
@@ -235,11 +228,14 @@ def validate(config: Mapping[str, Any]) -> None:
 
     Errors: UserError, one for the first thing that is wrong.
     """
-    image, text, checkpoint, mesh = config["image"], config["text"], config["checkpoint"], config["mesh"]
+    image, checkpoint, mesh = config["image"], config["checkpoint"], config["mesh"]
+    encoders = [(name, part) for name, part in config.items() if isinstance(part, Mapping) and "heads" in part]
     rules = (
         (image["size"] % image["patch_size"] == 0, "image.size", image["size"], f"a multiple of {image['patch_size']}"),
-        (image["width"] % image["heads"] == 0, "image.width", image["width"], f"a multiple of {image['heads']} heads"),
-        (text["width"] % text["heads"] == 0, "text.width", text["width"], f"a multiple of {text['heads']} heads"),
+        *(
+            (part["width"] % part["heads"] == 0, f"{name}.width", part["width"], f"a multiple of {part['heads']} heads")
+            for name, part in encoders
+        ),
         (config["batch_size"] > 1, "batch_size", config["batch_size"], "at least 2, since the others are negatives"),
         (config["streams"] > 0, "streams", config["streams"], "at least 1, which encodes the whole batch at once"),
         (config["log_every"] > 0, "log_every", config["log_every"], "at least 1"),
@@ -266,23 +262,6 @@ def validate(config: Mapping[str, Any]) -> None:
     for holds, key, found, expected in rules:
         if not holds:
             raise UserError(f"config.{key} is {found!r}; expected {expected}; set --config.{key}=...")
-
-
-def _records(config, data: PreparedData) -> Records:
-    """The products to draw from: those with a picture and a title, or all of the train split."""
-    num_products = data.summary["splits"]["train"]
-    if num_products == 0:
-        raise UserError(f"{data.folder} has no product in its train split; prepare it with a larger train fraction")
-    if config["data"]["rows"] == "all":
-        return data.records("train")
-    records = data.records("train", pairs_only=True)
-    if len(records) == 0:
-        raise UserError(
-            f"none of the {num_products:,} train products of {data.folder} has both a picture and a title, so there is "
-            "no pair to learn from; see the image links that prepare counted under repairs, or draw from all products "
-            "with --config.data.rows=all, which learns nothing from those without a pair"
-        )
-    return records
 
 
 def _tokenizer(config, workdir: Path, data: PreparedData, *, keep: bool) -> TextTokenizer:

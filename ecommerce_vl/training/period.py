@@ -30,11 +30,16 @@ def check_finite(step: int, metrics: Mapping[str, Any]) -> None:
 
 @dataclasses.dataclass
 class Period:
-    """What happened since the last log line: time, products, waiting for data."""
+    """What happened since the last log line: time, products, waiting for data.
+
+    Args:
+      shown: (label, name, format) of the metrics that its line shows beside the loss.
+    """
 
     start: int
     stages: Sequence[Stage]
     schedule: Callable
+    shown: Sequence[tuple[str, str, str]]
     log: Callable[[str], None]
 
     def __post_init__(self):
@@ -69,10 +74,9 @@ class Period:
             writer.scalars(step, values)
         left = f"  eta {duration((self.stages[-1].end_sample - samples) / rate)}" if rate else ""
         invalid = f"  unreadable {values['invalid_rows']:.0f}" if values["invalid_rows"] else ""
+        shown = "  ".join(f"{label} {values[name]:{form}}" for label, name, form in self.shown)
         self.log(
-            f"step {step:>7,}/{self.stages[-1].end_step:,}  loss {values['loss']:.3f}  i→t {values['i2t_top1']:6.1%}  "
-            f"t→i {values['t2i_top1']:6.1%}  shared {values['shared_rows']:5.1%}  scale {values['logit_scale']:5.1f}  "
-            f"rank {values['image_rank']:.0f}/{values['text_rank']:.0f}  "
+            f"step {step:>7,}/{self.stages[-1].end_step:,}  loss {values['loss']:.3f}  {shown}  "
             f"lr {values['learning_rate']:.1e}  gnorm {values['grad_norm']:.2f}  {rate:,.0f} prod/s  "
             f"wait {values['data_wait']:.0%}{invalid}{left}"
         )

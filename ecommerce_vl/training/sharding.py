@@ -6,6 +6,7 @@ they follow their parameter. The leading axis of a `blocks` kernel is the layer.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -16,7 +17,8 @@ from jax.sharding import PartitionSpec as P
 RULES: tuple[tuple[str, P], ...] = (
     (r"blocks/.*/(query|key|value|up)/kernel$", P(None, None, "fsdp")),
     (r"blocks/.*/(out|down)/kernel$", P(None, "fsdp", None)),
-    (r"text/token$", P("fsdp", None)),
+    (r"token$", P("fsdp", None)),
+    (r"extra/.*bank/(embedding|key|valid|group)_", P(("data", "fsdp"))),
     (r"(image|text)_projection/kernel$", P("fsdp", None)),
     (r"stem/.*(down|projection)/kernel$", P(None, "fsdp")),
     (r"stem/.*mix/kernel$", P(None, None, None, "fsdp")),
@@ -32,7 +34,8 @@ def path_name(path: tuple) -> str:
 def partition_spec(name: str, shape: tuple[int, ...], mesh: Mesh) -> P:
     """The spec of one array; an axis that the mesh does not divide is left whole."""
     spec = next(spec for pattern, spec in RULES if re.search(pattern, name))
-    axes = [axis if axis and shape[i] % mesh.shape[axis] == 0 else None for i, axis in enumerate(spec)]
+    size = lambda axis: math.prod(mesh.shape[name] for name in ((axis,) if isinstance(axis, str) else axis))
+    axes = [axis if axis and shape[i] % size(axis) == 0 else None for i, axis in enumerate(spec)]
     return P(*axes) if any(axes) else P()
 
 

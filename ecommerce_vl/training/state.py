@@ -44,7 +44,8 @@ def make_state(system, optimizer: optax.GradientTransformation, *, seed: int, me
 
     def init() -> TrainState:
         params = nnx.to_pure_dict(nnx.split(system.build(nnx.Rngs(seed)))[1])
-        return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params), extra={})
+        step = jnp.zeros((), jnp.int32)
+        return TrainState(step=step, params=params, opt_state=optimizer.init(params), extra=system.make_extra())
 
     shapes = jax.eval_shape(init)
     shardings = shard_like(shapes, mesh)

@@ -1,0 +1,65 @@
+"""The fields that every system's config has; a file beside this one adds its encoders and its losses."""
+
+from ml_collections import ConfigDict
+
+
+def common(*, batch_size: int) -> ConfigDict:
+    config = ConfigDict()
+    config.system = ""  # a key of SYSTEMS
+    config.size = ""
+    config.seed = 0  # of initial weights, order of products and augmentation
+    config.batch_size = batch_size  # products of the global batch; all others of it are negatives
+    config.batch_schedule = ()  # of stages of equal samples, multiples of batch_size; () is batch_size throughout
+    config.streams = 1  # parts in which batch_size is encoded, for memory; the loss is that of the whole batch
+    config.total_samples = 50_000_000  # products seen in all, repeats included
+    config.dtype = "auto"  # of computation: bfloat16 on accelerators, float32 on CPU; parameters are float32
+
+    config.image = ConfigDict()
+    config.image.size, config.image.patch_size = 224, 16  # pixels
+    config.image.stem = "patch"  # or "conv", which small data needs
+    config.image.mean = (0.5, 0.5, 0.5)  # of pixels in [0, 1]
+    config.image.std = (0.25, 0.25, 0.25)
+
+    config.text = ConfigDict()
+    config.text.tokenizer = ""  # folder of a Hugging Face tokenizer; "" trains one on the catalog
+    config.text.vocab_size = 32_000  # at most, when trained
+    config.text.max_length = 64  # tokens
+    config.text.fields = ("category", "brand", "color", "material", "pattern", "size", "gender")  # after the title
+    config.text.field_dropout = 0.5  # in training; evaluation and search use the title alone
+    config.text.word_dropout = 0.0  # of title words, in training
+
+    config.augment = ConfigDict()
+    config.augment.crop_scale = (0.9, 1.0)  # share of the area
+    config.augment.crop_ratio = 1.1  # widest aspect ratio of a crop
+    config.augment.mirror = 0.0  # text and logos on packages do not survive a flip
+    config.augment.light = 0.0  # brightness and contrast within 1 +- this
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"  # or "muon", which fills more dimensions where data is small
+    config.optimizer.learning_rate = 5e-4  # peak, from scratch at batch 4096
+    config.optimizer.warmup_samples = 2_000 * batch_size
+    config.optimizer.lr_rule = "sqrt"  # how the rate follows batch_schedule from its first size: constant, sqrt, linear
+    config.optimizer.rewarm_steps = 500  # of a new warm-up after the batch has changed, at most half a stage
+    config.optimizer.weight_decay = 0.1
+    config.optimizer.b1, config.optimizer.b2, config.optimizer.eps = 0.9, 0.98, 1e-6
+    config.optimizer.grad_clip = 1.0  # global norm
+
+    config.data = ConfigDict()
+    config.data.path = ""  # what prepare wrote
+    config.data.source = "products"  # what a position of the stream draws
+    config.data.rows = "pairs"  # products with a picture and a title; "all" draws the others too, masked in the loss
+    config.data.catalog_pairs = 0.0  # share of rows drawn as two listings of one catalog; 0.25 where there are catalogs
+    config.data.category_power = 1.0  # a leaf category of n products is drawn by n^this; 0.7 lifts the rare ones
+    config.data.image_dropout = 0.0  # probability that a product with a picture and a text loses its picture
+    config.data.text_dropout = 0.0  # or its text, never both; for losses that can do with one
+    config.data.num_workers = 4  # processes that decode on each host; 0 decodes in threads
+
+    config.mesh = ConfigDict()
+    config.mesh.data = -1  # devices along the data axis; -1 takes all that fsdp leaves
+    config.mesh.fsdp = 1  # devices over which parameters and optimizer state are sharded
+
+    config.log_every = 50  # steps
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every_steps = 1000
+    config.checkpoint.keep = 2
+    return config

@@ -1,0 +1,78 @@
+"""What training draws from: items with random access, an order over them, and how drawn items become a batch.
+
+A source is chosen by `config.data.source`. Items are what one position of the stream draws: a product here, a pair of
+products or a query with a product elsewhere. Invariant: an item is read by its number alone, so every process and every
+restart reads the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ecommerce_vl.data.batches import Batch, ToExample
+from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.data.sampling import Order, keys_of, training_order
+from ecommerce_vl.errors import UserError
+
+
+class Source(Protocol):
+    """Args:
+    items: random access and picklable; what `to_batch` gets, each with its own generator.
+    description: of the items, for the log.
+    """
+
+    items: Sequence[Any]
+    description: str
+
+    def order(self, *, batch_size: int, seed: int) -> Order: ...
+
+    def to_batch(self, to_example: ToExample) -> Callable[..., Batch]: ...
+
+
+class Products:
+    """Single products: those with a picture and a title, or all of the train split (`config.data.rows`).
+
+    Errors: UserError if there is none.
+    """
+
+    def __init__(self, data: PreparedData, options: Mapping[str, Any]):
+        self._data, self._options = data, options
+        num_products = data.summary["splits"]["train"]
+        if num_products == 0:
+            raise UserError(f"{data.folder} has no product in its train split; prepare it with a larger train fraction")
+        pairs_only = options["rows"] == "pairs"
+        self.items = data.records("train", pairs_only=pairs_only)
+        if len(self.items) == 0:
+            raise UserError(
+                f"none of the {num_products:,} train products of {data.folder} has both a picture and a title, so "
+                "there is no pair to learn from; see the image links that prepare counted under repairs, or draw from "
+                "all products with --config.data.rows=all, which learns nothing from those without a pair"
+            )
+        which = "those with a picture and a title" if pairs_only else "all"
+        self.description = f"{len(self.items):,} of {num_products:,} train products ({which})"
+
+    def order(self, *, batch_size: int, seed: int) -> Order:
+        """Errors: ValueError that begins with the key of the config."""
+        return training_order(
+            keys_of(self._data.rows("train"), self.items.positions),
+            batch_size=batch_size,
+            seed=seed,
+            **{name: self._options[name] for name in ("catalog_pairs", "category_power")},
+        )
+
+    def to_batch(self, to_example: ToExample) -> ToExample:
+        return to_example
+
+
+SOURCES = {"products": Products}
+
+
+def open_source(data: PreparedData, options: Mapping[str, Any]) -> Source:
+    """The source that `options["source"]` (`config.data.source`) names.
+
+    Errors: UserError for a name that is not in `SOURCES`, or data that holds none of its items.
+    """
+    if options["source"] not in SOURCES:
+        raise UserError(f"config.data.source is {options['source']!r}; expected one of {', '.join(SOURCES)}")
+    return SOURCES[options["source"]](data, options)

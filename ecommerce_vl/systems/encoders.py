@@ -1,0 +1,58 @@
+"""What the systems share: encoders as a config describes them, their type of computation, one random key a row."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ecommerce_vl.models.dual import DualEncoder
+from ecommerce_vl.models.joint import JointEncoder
+
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+def dual_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> DualEncoder:
+    """Two towers, from `config.image` and `config.text`."""
+    image, text = config["image"], config["text"]
+    shared = ("width", "depth", "heads", "mlp_ratio", "pool", "drop_path", "remat")
+    return DualEncoder(
+        image={name: image[name] for name in (*shared, "patch_size", "stem", "mean", "std")}
+        | {"image_size": image["size"]},
+        text={name: text[name] for name in (*shared, "max_length")} | {"vocab_size": vocab_size},
+        embed_dim=config["embed_dim"],
+        temperature_init=config["temperature_init"],
+        dtype=compute_dtype(config["dtype"]),
+        rngs=rngs,
+    )
+
+
+def joint_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> JointEncoder:
+    """One encoder of both modalities: pixels of `config.image`, words of `config.text`, blocks of `config.joint`."""
+    image, joint = config["image"], config["joint"]
+    return JointEncoder(
+        image_size=image["size"],
+        **{name: image[name] for name in ("patch_size", "stem", "mean", "std")},
+        vocab_size=vocab_size,
+        max_length=config["text"]["max_length"],
+        **{name: joint[name] for name in ("width", "depth", "heads", "mlp_ratio", "drop_path", "remat")},
+        dtype=compute_dtype(config["dtype"]),
+        rngs=rngs,
+    )
+
+
+def row_keys(rng: jax.Array, product_key_B: jax.Array) -> jax.Array:
+    """One random key (B,) a row, from its product, so that it does not depend on the row's place in the batch."""
+    return jax.vmap(lambda key: jax.random.fold_in(rng, key))(product_key_B)
+
+
+def compute_dtype(name: str) -> jnp.dtype:
+    """The type of computation; "auto" is bfloat16 on accelerators, float32 on CPU, where bfloat16 is slower.
+
+    Errors: ValueError for a name that is not in `DTYPES`.
+    """
+    if name not in DTYPES:
+        raise ValueError(f"dtype is {name!r}; expected one of {', '.join(DTYPES)}")
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(name)

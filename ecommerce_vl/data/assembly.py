@@ -1,7 +1,7 @@
-"""From parts and plan to shards: each shard a pure function of the two, written by whoever asks for it.
+"""From parts and places to shards: each shard a pure function of the two, written by whoever asks for it.
 
-Invariant: a shard holds the rows that the plan gives it, in feed order, and the same parts and plan give the same
-bytes, whichever process, machine or runner writes it.
+Invariant: a shard holds the rows that have their place in it, in feed order, and the same parts and places give the
+same bytes, whichever process, machine or runner writes it.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ class Shard:
     rows: int
 
 
-def planned_shards(splits: dict[str, int], rows_per_shard: int) -> list[Shard]:
+def shards_of(splits: dict[str, int], rows_per_shard: int) -> list[Shard]:
     """The shards of all splits, empty splits without any."""
-    planned = []
+    expected = []
     for split in SPLITS:
         of = -(-splits[split] // rows_per_shard)
         for number in range(of):
             rows = min(rows_per_shard, splits[split] - number * rows_per_shard)
-            planned.append(Shard(split, number, of, rows))
-    return planned
+            expected.append(Shard(split, number, of, rows))
+    return expected
 
 
 def assemble(
     parts: Path,
-    plan: Path,
+    curated: Path,
     folder: Path,
     *,
-    planned: list[Shard],
+    expected: list[Shard],
     runner: str,
     num_workers: int,
     progress: Callable[[int, int], None],
@@ -60,15 +60,16 @@ def assemble(
 
     Args:
       parts: folder that `ingest` wrote.
-      plan: folder that `make_plan` wrote.
+      curated: folder that `curate` wrote.
+      expected: all shards, see `shards_of`.
       runner: "processes" of this machine, or "beam": the pipeline runner that Beam's own environment configures.
 
     Errors: UserError for a runner that is unknown or not installed.
     """
     fresh_folder(folder)
-    write = partial(write_planned, parts=parts, first_rows=_first_rows(parts), plan=plan, folder=folder)
-    missing = [shard for shard in planned if not _file(folder, shard).exists()]
-    total = sum(shard.rows for shard in planned)
+    write = partial(write_expected, parts=parts, first_rows=_first_rows(parts), curated=curated, folder=folder)
+    missing = [shard for shard in expected if not _file(folder, shard).exists()]
+    total = sum(shard.rows for shard in expected)
     done = total - sum(shard.rows for shard in missing)
     if runner == "beam":
         _on_beam(write, missing)
@@ -80,13 +81,13 @@ def assemble(
         progress(done, total)
 
 
-def write_planned(shard: Shard, *, parts: Path, first_rows: list[int], plan: Path, folder: Path) -> int:
+def write_expected(shard: Shard, *, parts: Path, first_rows: list[int], curated: Path, folder: Path) -> int:
     """Writes one shard; returns its number of rows."""
     lines = pq.read_table(
-        plan / "plan.parquet", filters=[("split", "==", shard.split), ("shard", "==", shard.number)]
+        curated / "places.parquet", filters=[("split", "==", shard.split), ("shard", "==", shard.number)]
     ).to_pylist()
     lines.sort(key=lambda line: line["position"])
-    placeholders = set(pq.read_table(plan / "placeholders.parquet")["hash"].to_pylist())
+    placeholders = set(pq.read_table(curated / "placeholders.parquet")["hash"].to_pylist())
     found = _part_rows(parts, first_rows, [line["row"] for line in lines])
     records = (
         record_of(part_row, line, placeholders=placeholders) for line, part_row in zip(lines, found, strict=True)
@@ -95,7 +96,7 @@ def write_planned(shard: Shard, *, parts: Path, first_rows: list[int], plan: Pat
 
 
 def record_of(part_row: dict, line: dict, *, placeholders: set[bytes]) -> dict:
-    """A record of `shards.FEATURES` from a row of a part and its line of the plan."""
+    """A record of `shards.FEATURES` from a row of a part and its line of the places."""
     images = zip(part_row["images"], part_row["image_hashes"], strict=True)
     return (
         {name: part_row[name] for name in shards.STORED_FIELDS}
@@ -130,7 +131,7 @@ def _part_rows(parts: Path, first_rows: list[int], rows: list[int]) -> Iterator[
                 yield from part.read_row_group(group, columns=COLUMNS).take(places).to_pylist()
 
 
-def _on_beam(write: Callable[[Shard], int], planned: list[Shard]) -> None:
+def _on_beam(write: Callable[[Shard], int], missing: list[Shard]) -> None:
     """The same function under Apache Beam, on the runner that its own flags choose (the local one without any)."""
     try:
         import apache_beam as beam
@@ -140,7 +141,7 @@ def _on_beam(write: Callable[[Shard], int], planned: list[Shard]) -> None:
             "or use --config.runner=processes"
         ) from error
     with beam.Pipeline() as pipeline:
-        written = pipeline | beam.Create(planned) | beam.Reshuffle() | beam.Map(lambda shard: (shard, write(shard)))
+        written = pipeline | beam.Create(missing) | beam.Reshuffle() | beam.Map(lambda shard: (shard, write(shard)))
         written | beam.Map(_check_rows)
 
 

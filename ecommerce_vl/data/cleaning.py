@@ -1,4 +1,4 @@
-"""Text cleaning: what a seller puts around a title that says nothing about the product (spec/click_log.md 8.2).
+"""Text cleaning: what a seller puts around a title that says nothing about the product.
 
 Each rule is one switch; with all of them off a text stays as it is, so that an uncleaned arm differs by config only.
 Rules hold in any script, keep case, and leave alone what carries identity: model numbers, sizes such as "32x30" or

@@ -1,4 +1,4 @@
-"""Which listings are the same product, copies of each other, or variants of one item (spec/click_log.md 3 and 8.3).
+"""Which listings are the same product, copies of each other, or variants of one item.
 
 `relate` reads a table of listings in DuckDB and leaves a table of pairs. The heavy work is SQL, which spills to disk;
 Python sees only titles whose keys or bands already met, a batch at a time.
@@ -47,8 +47,8 @@ class IdentitySettings:
 
     Args:
       catalog_ids, gtins, brand_mpns, exact_duplicates, near_duplicates, item_groups: switches, one a rule.
-      gtin_agreement: guard 3, brands agree or titles do; `gtin_pack` is guard 4, pack sizes agree.
-      max_key_rows: a key on more listings is ignored and reported (guard 5).
+      gtin_agreement: whether a gtin counts only where brands agree or titles do; gtin_pack: and pack sizes agree.
+      max_key_rows: a key on more listings is a code used again, ignored and reported.
       max_bucket_rows: a band of nearly equal titles on more listings is not searched, and counted.
       min_gtin_jaccard: of the word sets of two titles, where the brands do not agree.
       min_mpn_length: letters and digits of a part number; shorter ones collide inside a brand.

@@ -1,4 +1,4 @@
-"""Pictures that show no product by their shape or their light (spec/click_log.md 8.1)."""
+"""Pictures that show no product by their shape or their light."""
 
 from __future__ import annotations
 

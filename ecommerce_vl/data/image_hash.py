@@ -1,10 +1,10 @@
 """A perceptual hash of product pictures: 255 bits that survive a border, re-encoding and resizing.
 
-Contract: spec/click_log.md 8.3. What lies around a product is cut off first, then the signs of the low
-frequencies around their median are the hash. The cut is where all but a hundredth of the ink lies inside, not where
-single pixels pass a threshold: shadows and the ringing of JPEG move such an edge by pixels, and a quantile hardly at
-all. Measured on 100 real shop pictures at half size: at most 16 of the 255 bits change, where a threshold on a blurred
-copy changes up to 92.
+What lies around a product is cut off first, then imagehash takes the signs of the low frequencies around their median.
+The cut is ours, since the library has none and a border of a sixth moves half of its bits. It is where all but a
+hundredth of the ink lies inside, not where single pixels pass a threshold: shadows and the ringing of JPEG move such
+an edge by pixels, and a quantile hardly at all. Measured on 1,000 real shop pictures: at half size, or encoded again at
+quality 60, at most 16 of the 255 bits change in 99 of 100, at most 36 in any.
 
 Luma only: two colours of one style often share a hash, and catalog shots on white collide, so a hash alone never
 decides that two listings are the same.
@@ -12,8 +12,8 @@ decides that two listings are the same.
 
 from __future__ import annotations
 
+import imagehash
 import numpy as np
-import scipy.fft
 from PIL import Image, ImageChops
 
 BITS = 255
@@ -22,15 +22,13 @@ SIDE = 64  # pixels of the grey square that is transformed
 BLOCK = 16  # low frequencies kept along each side
 PAPER = 240  # a pixel with all channels at least this light is background
 MARGIN = 0.01  # share of the ink that may lie beyond each side of the cut
-DECIMALS = 3  # of coefficients up to 16,320: below lies the rounding of the transform, which is no content
 
 
 def perceptual_hash(image: Image.Image) -> bytes:
     """The hash of an RGB picture; 32 bytes, compared by `distance`. A picture without content hashes to zeros."""
     grey = image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS, box=ink_box(image))
-    spectrum = scipy.fft.dctn(np.asarray(grey, np.float64), norm="ortho")[:BLOCK, :BLOCK]
-    low = spectrum.ravel()[1:].round(DECIMALS)
-    return np.packbits(low > np.median(low)).tobytes()
+    bits = imagehash.phash(grey, hash_size=BLOCK, highfreq_factor=SIDE // BLOCK).hash
+    return np.packbits(bits.ravel()[1:]).tobytes()  # the first tells brightness, and is always above the median
 
 
 def ink_box(image: Image.Image) -> tuple[float, float, float, float]:

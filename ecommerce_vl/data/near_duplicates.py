@@ -1,22 +1,22 @@
 """Titles compared: MinHash bands to find those that are nearly the same, similarities and numbers in them to decide.
 
 Bands are computed a row at a time wherever the row is read, and joined in a database. Invariant: a title gives the
-same bands in every process, on every machine and in every release, since the 128 hash functions are fixed integer
-arithmetic on code points; no seed, no random generator and no library takes part.
+same bands in every process and on every machine, since the seed is fixed and setup.py holds rensa to releases of one
+algorithm; a test holds the bands to their values.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
 import numpy as np
+import rensa
 
 SHINGLE = 3  # characters
-BANDS, ROWS = (
-    16,
-    8,
-)  # 128 permutations; a pair of similarity 0.9 shares a band with probability 0.9999, of 0.5 with 0.06
+BANDS, ROWS = 16, 8  # 128 minima; a pair of similarity 0.9 shares a band with probability 0.9999, of 0.5 with 0.06
+SEED = 0
 PACKS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -31,20 +31,6 @@ PACKS = tuple(
 )
 NUMBER_WORDS = re.compile(r"[^\W_]*\d(?:[^\W_]|[.,](?=\d))*")
 WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+")
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mix(values: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64 (Steele et al. 2014), a bijection of uint64 in which every bit moves every other."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
-# h -> multiplier * h + offset modulo 2^64, of which the upper half counts; multipliers are odd.
-_MULTIPLIERS = _mix(np.arange(1, BANDS * ROWS + 1, dtype=np.uint64) * _GOLDEN) | np.uint64(1)
-_OFFSETS = _mix(np.arange(BANDS * ROWS + 1, 2 * BANDS * ROWS + 1, dtype=np.uint64) * _GOLDEN)
-_POSITIONS = _mix(np.arange(1, ROWS + 1, dtype=np.uint64)) | np.uint64(1)
 
 
 def normal_title(title: str) -> str:
@@ -70,19 +56,18 @@ def title_bands(title: str) -> np.ndarray:
     """The keys under which a title meets its near duplicates (MinHash with banding: Leskovec et al., MMDS, chapter 3).
 
     Args:
-      title: any text.
+      title: any text without lone surrogates.
 
     Returns:
       (BANDS,) uint64; two titles are candidates if they agree in one place. (0,) for an empty title.
     """
-    text = normal_title(title)
-    if not text:
+    runs = shingles(title)
+    if not runs:
         return np.zeros(0, np.uint64)
-    points = np.frombuffer(text.ljust(SHINGLE, "\0").encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
-    # A code point has 21 bits: three of them make one integer without collisions.
-    hashes = _mix((points[:-2] << np.uint64(42)) | (points[1:-1] << np.uint64(21)) | points[2:])
-    minima = ((hashes[:, None] * _MULTIPLIERS + _OFFSETS) >> np.uint64(32)).min(axis=0).reshape(BANDS, ROWS)
-    return _mix((minima * _POSITIONS).sum(axis=1, dtype=np.uint64))
+    sketch = rensa.RMinHash(BANDS * ROWS, SEED)
+    sketch.update(runs)
+    minima = np.array(sketch.digest(), "<u4").reshape(BANDS, ROWS)
+    return np.frombuffer(b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in minima), "<u8")
 
 
 def pack_size(title: str) -> int:

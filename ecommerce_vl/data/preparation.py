@@ -1,4 +1,4 @@
-"""From a feed to shards: ingest, plan, assemble.
+"""From a feed to shards: ingest, curate, assemble.
 
 Invariants: rows in = rows out + rejects, or it fails; a damaged picture costs the picture, not the product; a killed
 job goes on with what is missing and ends with the same bytes; a folder is prepared if and only if it has a summary.
@@ -16,16 +16,16 @@ from typing import Any
 
 from ecommerce_vl.data import feed as feeds
 from ecommerce_vl.data import shards
-from ecommerce_vl.data.assembly import RUNNERS, assemble, planned_shards
+from ecommerce_vl.data.assembly import RUNNERS, assemble, shards_of
+from ecommerce_vl.data.curation import CurationSettings, curate
 from ecommerce_vl.data.ingest import IngestSettings, ingest
 from ecommerce_vl.data.logs.settings import from_config
-from ecommerce_vl.data.planning import PlanSettings, make_plan
 from ecommerce_vl.data.prepared import SUMMARY
 from ecommerce_vl.data.record import ALIASES
 from ecommerce_vl.data.workers import worker_count
 from ecommerce_vl.errors import UserError
 
-FORMAT_VERSION = 2  # raise when the same feed and settings give other shards, so that old ones are not taken for new
+FORMAT_VERSION = 3  # raise when the same feed and settings give other shards, so that old ones are not taken for new
 WORK = ".prepare"  # folder of a job under way, beside what it will become
 TABLES = ("index", "rejects", "repairs", "relations", "leaks", "conflicts", "placeholders")
 # What is made from a finished preparation, and worth nothing beside another one.
@@ -66,7 +66,7 @@ def prepare_feed(feed: str, out: Path, *, config: Mapping[str, Any], progress: P
     )
     counters = {"rows_out": 0, "rejects": {}}
     if num_rows:
-        counters = make_plan(work / "parts", work / "plan", PlanSettings.of(config))
+        counters = curate(work / "parts", work / "curated", CurationSettings.of(config))
     if not counters["rows_out"]:
         shutil.rmtree(work)
         if is_new:
@@ -75,17 +75,17 @@ def prepare_feed(feed: str, out: Path, *, config: Mapping[str, Any], progress: P
     rejected = sum(counters["rejects"].values())
     if num_rows != counters["rows_out"] + rejected:
         raise RuntimeError(f"rows do not add up: {num_rows} in, {counters['rows_out']} out, {rejected} rejected")
-    planned = planned_shards(counters["splits"], config["rows_per_shard"])
+    expected = shards_of(counters["splits"], config["rows_per_shard"])
     assemble(
         work / "parts",
-        work / "plan",
+        work / "curated",
         work / "shards",
-        planned=planned,
+        expected=expected,
         runner=config["runner"],
         num_workers=num_workers,
         progress=progress("write"),
     )
-    in_split = lambda name: [shard.rows for shard in planned if shard.split == name]
+    in_split = lambda name: [shard.rows for shard in expected if shard.split == name]
     shards.write_metadata(
         work / "shards",
         [
@@ -208,7 +208,7 @@ def _publish(work: Path, out: Path, summary: dict) -> None:
         (out / name).unlink(missing_ok=True)
     for old in out.glob(f"{shards.DATASET}-*.array_record-*"):
         old.unlink()
-    for file in [*sorted((work / "shards").iterdir()), *(work / "plan" / f"{name}.parquet" for name in TABLES)]:
+    for file in [*sorted((work / "shards").iterdir()), *(work / "curated" / f"{name}.parquet" for name in TABLES)]:
         os.replace(file, out / file.name)
     partial = work / SUMMARY
     partial.write_text(json.dumps(summary, indent=2) + "\n")

@@ -3,7 +3,7 @@
 Step t reads the positions [t B, (t+1) B). Invariants: nothing is remembered from one position to the next, so any step
 can be asked for at once, by any process; a pair of listings never straddles two batches.
 
-The natural order shows every product once an epoch. The weighted order of e-CLIP (spec/eclip.md 5.1, our defaults)
+The natural order shows every product once an epoch. The weighted order for e-CLIP (not the paper's, ours)
 draws a share of the rows as two listings of one catalog, and the leaf category c by n_c^power.
 """
 

@@ -1,11 +1,11 @@
-"""The shards are a function of parts and plan: any runner and any worker writes the same bytes."""
+"""The shards are a function of parts and places: any runner and any worker writes the same bytes."""
 
 from pathlib import Path
 
 import pytest
 
 from configs.prepare import get_config
-from ecommerce_vl.data.assembly import Shard, planned_shards
+from ecommerce_vl.data.assembly import Shard, shards_of
 from ecommerce_vl.data.preparation import prepare_feed
 from ecommerce_vl.errors import UserError
 
@@ -31,8 +31,8 @@ def test_without_beam_the_runner_is_refused_with_the_way_out(sample_data, tmp_pa
 
 
 def test_shards_hold_all_rows_and_empty_splits_have_none():
-    planned = planned_shards({"train": 9, "validation": 0, "test": 4}, rows_per_shard=4)
-    assert planned == [
+    expected = shards_of({"train": 9, "validation": 0, "test": 4}, rows_per_shard=4)
+    assert expected == [
         Shard("train", 0, 3, 4),
         Shard("train", 1, 3, 4),
         Shard("train", 2, 3, 1),

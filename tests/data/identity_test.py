@@ -1,4 +1,4 @@
-"""Same product, duplicate and variant from keys, titles and hashes; spec/click_log.md, tests 6 and 7."""
+"""Same product, duplicate and variant from keys, titles and hashes."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""The hash moves little under what shops do to a picture, and much between products; spec/click_log.md, test 8."""
+"""The hash moves little under what shops do to a picture, and much between products."""
 
 import io
 import os

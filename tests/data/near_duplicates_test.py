@@ -17,8 +17,8 @@ from ecommerce_vl.data.near_duplicates import (
 
 TITLE = "Turtle Check Men Navy Blue Shirt"
 GOLDEN = [
-    ["0x292fc762ba82acf2", "0xb499f17656ce5608", "0x3499e25762b31d69"],
-    ["0x3523d22b42385a3c", "0x3e2289887c690683"],
+    ["0xf163e59d1ce72e45", "0xb67c7e6ffa56e681", "0x60502557e09deee1"],
+    ["0x7cc32365441c25b9", "0x51ced81505933750"],
 ]
 
 

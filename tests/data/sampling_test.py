@@ -56,7 +56,7 @@ def assert_histogram(keys, rows, *, power):
 
 
 def test_pairs_and_categories_as_specified(keys):
-    # spec/eclip.md 10, test 11: 25 % +- 2 % of rows in a pair, categories by n^0.7 within 5 %, both at once.
+    # 25 % +- 2 % of rows in a pair, categories by n^0.7 within 5 %, both at once.
     rows = drawn(order_of(keys))
     assert abs(paired_share(keys, rows) - 0.25) < 0.02
     assert_histogram(keys, rows, power=0.7)

@@ -72,7 +72,7 @@ def write_queries(batches: Iterator[Sequence[str]], folder: Path, settings: Sett
     """Writes texts.parquet (`TEXTS`), queries.parquet (`QUERIES`) and words.parquet (`WORDS`) of distinct texts.
 
     Texts that normalise to one query share its key; queries and words have a row per key. A query's split is drawn by
-    its set of content words, so that no rearrangement of a training query is called novel (spec section 9).
+    its set of content words, so that no rearrangement of a training query is called novel.
     """
     seen: set[int] = set()
     writers = {

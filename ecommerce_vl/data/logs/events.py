@@ -1,6 +1,6 @@
 """Events as later steps see them: products and queries by number, ranks from 1, and a reason where unusable.
 
-Pure functions from expressions to expressions; `reason` is null for a row that goes on. Spec: click_log.md section 4.
+Pure functions from expressions to expressions; `reason` is null for a row that goes on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Item pairs of clicks: candidates, rules, direction, caps (spec click_log.md section 6).
+"""Item pairs of clicks: candidates, rules, direction, caps.
 
 Pure functions from expressions to expressions. A rule marks, and the first rule that a pair fails is its `reason` to be
 dropped: so every step counts what it dropped, and pairs in = pairs out + dropped.
@@ -51,7 +51,7 @@ def clicks(interactions: Table, products: Table, relevance: Table, settings: Set
 
 
 def candidates(clicks: Table, settings: Settings) -> Table:
-    """Step 1: two products a < b of one session: session, client, a, b, ts, relevant, one_query, similar_block, both
+    """Two products a < b of one session: session, client, a, b, ts, relevant, one_query, similar_block, both
     categories."""
     found = []
     if settings.candidates in ("query", "both"):
@@ -89,7 +89,7 @@ def _candidate(rows: Table, left, right, *, one_query: int) -> Table:
 
 
 def constrained(candidates: Table, settings: Settings) -> Table:
-    """Step 2: every candidate with `reason`: category_missing, category_differs, or null."""
+    """Every candidate with `reason`: category_missing, category_differs, or null."""
     if settings.category_level == "none":
         return candidates.mutate(reason=ibis.null(str))
     rules = {
@@ -130,7 +130,7 @@ def counted(candidates: Table) -> Table:
 
 
 def judged(pairs: Table, products: Table, settings: Settings) -> Table:
-    """Steps 3a, 4, 5 and 6 and the splits: every pair with both products' facts and `reason`."""
+    """Query relevance, support, copies, sellers and splits: every pair with both products' facts and `reason`."""
     facts = ("id", "split", "seller", "image_hash", "title_hash", "catalog", "group", "order")
     for side in ("a", "b"):
         names = {f"{name}_{side}": products[name] for name in facts}
@@ -152,7 +152,7 @@ def judged(pairs: Table, products: Table, settings: Settings) -> Table:
 
 
 def compared(pairs: Table, cosines: Table, settings: Settings) -> Table:
-    """Step 3b: every pair with `reason`: no_vector, title_cosine, image_cosine, or null."""
+    """Relevance by a seed model: every pair with `reason`: no_vector, title_cosine, image_cosine, or null."""
     pairs = pairs.join(cosines, ["a", "b"])
     rules = {
         "no_vector": pairs.title_cos.notnull() & pairs.image_cos.notnull(),
@@ -163,10 +163,10 @@ def compared(pairs: Table, cosines: Table, settings: Settings) -> Table:
 
 
 def directed(pairs: Table, clicks: Table, settings: Settings, *, compared: bool) -> Table:
-    """Step 8 and the columns of the output: trigger is the side with the smaller hash, or both are.
+    """Direction and the columns of the output: trigger is the side with the smaller hash, or both are.
 
     Args:
-      pairs: as `judged`, kept ones only; clicks: session, product of every click; compared: step 3b was made.
+      pairs: as `judged`, kept ones only; clicks: session, product of every click; compared: whether by vectors, too.
     """
     visits = clicks.select("session", "product").distinct()
     counts = visits.group_by("product").agg(sessions=visits.count())
@@ -204,7 +204,7 @@ def _direction(pairs: Table, trigger: str, recall: str) -> Table:
 
 
 def capped(pairs: Table, settings: Settings) -> Table:
-    """Step 7: every pair with `dropped`: max_per_trigger, max_per_recall, or null; the greatest affinities stay."""
+    """Caps: every pair with `dropped`: max_per_trigger, max_per_recall, or null; the greatest affinities stay."""
     best = [ibis.desc("affinity"), ibis.desc("other_seller")]
     of_trigger = ibis.window(group_by="trigger_row", order_by=[*best, "order", "recall_row"])
     pairs = pairs.mutate(place=ibis.row_number().over(of_trigger))

@@ -191,14 +191,14 @@ def _mine(miner: Miner, data: Path, clicks: str, queries: str | None) -> dict:
         "blocks": _shares(pairs, "block"),
         "relations": _shares(items, "relation"),
         "reason_bits": item_pairs.BITS,
-        "skipped": [] if settings.vectors else ["pair relevance (3b): no logs.vectors of a seed model"],
+        "skipped": [] if settings.vectors else ["pair relevance: no logs.vectors of a seed model"],
         "settings": settings.thresholds(),
         "digests": {"settings": settings.digest(), "index.parquet": _digest(data / "index.parquet")},
     }
 
 
 def _interactions(miner: Miner, tables: Mapping[str, Any]):
-    """Sections 4 and 6.0: returns interactions, and searches of people."""
+    """Returns interactions, and searches of people."""
     settings, products, texts = miner.settings, tables["products"], tables["texts"]
     searches = tables["searches"]
     miner.count("searches", events.search_reasons(searches, texts))

@@ -1,4 +1,4 @@
-"""Weighted query-product pairs of clicks, carts and purchases (spec click_log.md section 7) and their test blocks.
+"""Weighted query-product pairs of clicks, carts and purchases and their test blocks.
 
 Pure functions from expressions to expressions, with reasons as in `item_pairs`. Weights are added as whole millionths:
 a sum of integers is the same in every order, so threads and shuffled logs change no bit.
@@ -18,7 +18,7 @@ DRAW = 2**31
 
 
 def weighted(interactions: Table, settings: Settings) -> Table:
-    """Steps 3 and 4: every interaction under a query with `micro`: its worth in millionths of a click at rank 1.
+    """Every interaction under a query with `micro`: its worth in millionths of a click at rank 1.
 
     The rank is the best one that the product had; a cart or purchase of it is worth as much more as the click.
     """
@@ -60,14 +60,14 @@ def counted(rows: Table) -> Table:
 
 
 def clients(asked: Table, interactions: Table) -> Table:
-    """Step 2: distinct clients of every query: query_key, clients."""
+    """Distinct clients of every query: query_key, clients."""
     used = interactions.filter(interactions.query_key.notnull()).select("query_key", "client")
     pairs = asked.select("query_key", "client").union(used).distinct()
     return pairs.group_by("query_key").agg(clients=pairs.count())
 
 
 def supported(pairs: Table, clients: Table, products: Table, settings: Settings) -> Table:
-    """Steps 2 and 5: every pair with its product's facts and `reason`: few_clients, support, coec, or null."""
+    """Every pair with its product's facts and `reason`: few_clients, support, coec, or null."""
     pairs = pairs.join(clients, "query_key")
     pairs = pairs.join(products.select("product", "id", "split", "category", "order", "draw"), "product")
     often = pairs.shown_clicks * UNIT >= pairs.expected * settings.min_coec
@@ -97,7 +97,7 @@ def main_categories(pairs: Table, settings: Settings) -> Table:
 
 
 def judged(pairs: Table, relevance: Table, queries: Table, settings: Settings) -> Table:
-    """Steps 6 and 7 and the splits: kept pairs with `reason`, `block` and the final `split`.
+    """Category, relevance and splits: kept pairs with `reason`, `block` and the final `split`.
 
     Args:
       pairs: as `supported`, kept ones; relevance: see `relevance.lexical`; queries: query_key, query, query_split, draw
@@ -155,7 +155,7 @@ def with_block(pairs: Table) -> Table:
 
 
 def capped(pairs: Table, settings: Settings) -> Table:
-    """Step 8: every pair with `dropped`: max_products_per_query, max_queries_per_product, or null."""
+    """Caps: every pair with `dropped`: max_products_per_query, max_queries_per_product, or null."""
     of_query = ibis.window(group_by="query_key", order_by=[ibis.desc("micro"), "order", "product"])
     pairs = pairs.mutate(place=ibis.row_number().over(of_query))
     pairs = pairs.mutate(over=(pairs.place >= settings.max_products_per_query).cast("int64"))

@@ -8,7 +8,7 @@ expressions over:
   events    search, session, client: int64; ts_ms: int64; product, action, application: string; rank: int64;
             listed, zoned, made_session: bool; reason: string
 
-`reason` is why a row cannot be used, null if it can. Sources: spec/click_log.md sections 4 and 5.
+`reason` is why a row cannot be used, null if it can.
 """
 
 from __future__ import annotations

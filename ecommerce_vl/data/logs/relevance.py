@@ -17,7 +17,7 @@ COSINES = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("title_cos", pa.floa
 
 
 def lexical(pairs: Table, query_words: Table, products: Table) -> Table:
-    """Counts a query's content words in a title (spec 6, step 3a, its fallback).
+    """Counts a query's content words in a title (what query relevance is without a model).
 
     Args:
       pairs: query_key, product; distinct.

@@ -1,4 +1,4 @@
-"""Sessions without bots, and what a session did with a product under a query (spec click_log.md section 6, step 0)."""
+"""Sessions without bots, and what a session did with a product under a query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of the logs: how a log is read, and the thresholds of mining with the defaults of the specification."""
+"""Settings of the logs: how a log is read, and the thresholds of mining with our defaults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KNOWN_ACTIONS = {
     "cart": "cart add_to_cart add-to-cart addtocart carts add",
     "purchase": "purchase purchases orders transaction purchase-complete",
 }
-# Spec, click_log.md section 6 to 8: choices of words and their meaning, checked by `Settings`.
+# Settings that are one of a few words; `Settings` says what they mean and checks them.
 CHOICES = {
     "schema": SCHEMAS,
     "ordinal_base": ("auto", "0", "1"),
@@ -33,7 +33,7 @@ CHOICES = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Everything that decides what is mined; spec/click_log.md sections 4 to 9 under the same names.
+    """Everything that decides what is mined. No paper publishes these values; they are our defaults.
 
     Args:
       schema: one of `SCHEMAS`; auto looks at the columns.

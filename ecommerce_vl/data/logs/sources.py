@@ -24,7 +24,7 @@ EVENT_FIELDS = (
     *("ordinal", "offset", "application", "items", "params", "list"),
 )
 SEARCH_FIELDS = ("session", "client", "user", "time", "query_id", "query", "application", "hits")
-# Field -> path in a row; UBI 1.3.0 (spec section 4) and the BigQuery export of Google Analytics 4 (section 5).
+# Field -> path in a row; User Behavior Insights 1.3.0 (o19s/ubi) and the BigQuery export of Google Analytics 4.
 UBI_EVENTS = {
     "session": "session_id",
     "client": "client_id",

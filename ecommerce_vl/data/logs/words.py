@@ -58,7 +58,7 @@ def hash64(text: str, *, seed: int | None = None) -> int:
 
 
 def normalised(text: str) -> str:
-    """NFKC, lower case, single spaces; control characters count as spaces (spec 7, step 1)."""
+    """NFKC, lower case, single spaces; control characters count as spaces."""
     text = unicodedata.normalize("NFKC", text).lower()
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 

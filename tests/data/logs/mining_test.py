@@ -1,4 +1,4 @@
-"""Acceptance tests 1, 2, 3, 10, 11 and 13 of spec/click_log.md section 10: a log counted by hand, and random ones."""
+"""A log counted by hand, and random ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Acceptance tests 4 and 5 of spec/click_log.md section 10: every schema ends in the same internal rows."""
+"""Every schema ends in the same internal rows."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The plan: what becomes of every row, decided by SQL over the parts, in bounded memory.
+"""Curation: what becomes of every row, decided by SQL over the parts, in bounded memory.
 
 In order: duplicate ids, placeholder pictures, products without picture and title, relations, copies within a seller,
-catalog ids, splits, places in the shards. Invariants: a row is in the plan or among the rejects, with a reason; equal
-parts and settings give equal tables; no table is held in Python.
+catalog ids, splits, places in the shards. Invariants: a row has a place or is among the rejects, with a reason; equal
+parts and settings give equal tables; no table is held in Python. What was decided is written down by `ledger.py`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow.parquet as pq
 
 from ecommerce_vl.data.components import label_components
 from ecommerce_vl.data.disk import disk_errors
 from ecommerce_vl.data.identity import IdentitySettings, relate
-from ecommerce_vl.data.record import SPLITS
+from ecommerce_vl.data.ledger import write_ledger
 from ecommerce_vl.data.split import SplitSettings, assign_splits, split_settings
 
-ROWS_PER_GROUP = 8192
-PICTURES_PER_REASON = 50  # of refused pictures that repairs.parquet keeps, for people to look at
 LISTING_FIELDS = (
     "id", "seller_id", "catalog_id", "item_group_id", "gtin", "brand", "mpn", "title", "product_type", "color", "size",
     "material", "pattern", "multipack", "is_bundle", "locale",
@@ -30,8 +27,8 @@ LISTING_FIELDS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class PlanSettings:
-    """What the plan is made with; see `configs/prepare.py`.
+class CurationSettings:
+    """What is decided by; see `configs/prepare.py`.
 
     Args:
       rows_per_shard: of the final shards.
@@ -50,7 +47,7 @@ class PlanSettings:
     split: SplitSettings
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> PlanSettings:
+    def of(cls, config: Mapping[str, Any]) -> CurationSettings:
         """The settings that a config gives."""
         identity = dict(config["identity"])
         return cls(
@@ -64,14 +61,13 @@ class PlanSettings:
         )
 
 
-def make_plan(parts: Path, folder: Path, settings: PlanSettings) -> dict[str, Any]:
-    """Writes the tables of the plan into a folder; returns its counters.
+def curate(parts: Path, folder: Path, settings: CurationSettings) -> dict[str, Any]:
+    """Decides about every row of the parts and writes the decisions into a folder, see `write_ledger`.
 
-    Writes `plan.parquet` (one line a kept row: place, keys, synthetic catalog id), `placeholders.parquet`,
-    `index.parquet`, `rejects.parquet`, `repairs.parquet`, `relations.parquet` and `leaks.parquet`.
+    Returns: counters, of the steps and of the ledger.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    database = folder / "plan.duckdb"
+    database = folder / "curation.duckdb"
     database.unlink(missing_ok=True)
     with disk_errors(folder), duckdb.connect(database) as connection:
         sql = connection.execute
@@ -79,32 +75,31 @@ def make_plan(parts: Path, folder: Path, settings: PlanSettings) -> dict[str, An
         sql(f"SET temp_directory = '{folder / 'spill'}'")
         sql("SET preserve_insertion_order = false")  # every order that matters is written out
         sql("SET enable_progress_bar = false")
+        sql(f"CREATE VIEW parts AS FROM read_parquet('{parts}/part-*.parquet')")
         counters: dict[str, Any] = {}
-        _read_parts(connection, parts)
+        _read_parts(connection)
         _refuse_duplicate_ids(connection)
         counters["placeholders"] = _find_placeholders(connection, settings)
         _refuse_empty(connection)
         _list(connection)
         counters["relations"] = relate(connection, settings=settings.identity)
-        counters["copies"] = _refuse_copies(connection) if settings.drop_copies else 0
+        counters["copies"] = _refuse_copies(connection, drop=settings.drop_copies)
         counters["catalogs"] = _name_catalogs(connection)
         _read_given(connection)
         counters["split"] = assign_splits(connection, settings.split)
         _place(connection, settings.rows_per_shard)
-        counters |= _count(connection, parts)
-        _show(connection, parts)
-        _export_all(connection, parts, folder)
+        counters |= write_ledger(connection, folder)
     database.unlink()
     return counters
 
 
-def _read_parts(connection: duckdb.DuckDBPyConnection, parts: Path) -> None:
+def _read_parts(connection: duckdb.DuckDBPyConnection) -> None:
     """Creates `feed`, the parts without their pictures, and `rejects` of what was refused on the way in."""
     connection.execute(f"""
         CREATE TABLE feed AS
         SELECT row, {", ".join(LISTING_FIELDS)}, split, "timestamp", title_hash, title_bands, image_hashes,
             image_digest, repairs[1].reason AS first_reason, repairs[1].detail AS first_detail, reject, reject_detail
-        FROM read_parquet('{parts}/part-*.parquet')
+        FROM parts
     """)
     connection.execute("""
         CREATE TABLE rejects AS SELECT row, id, reject AS reason, reject_detail AS detail FROM feed WHERE reject <> ''
@@ -129,10 +124,10 @@ def _refuse_duplicate_ids(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _find_placeholders(connection: duckdb.DuckDBPyConnection, settings: PlanSettings) -> int:
+def _find_placeholders(connection: duckdb.DuckDBPyConnection, settings: CurationSettings) -> int:
     """Creates `placeholders(hash, titles)`: banners, logos and "no image" pictures, found by their frequency.
 
-    Variants of one item group share a picture with good reason, so they count as one title. (spec/click_log.md 8.1)
+    Variants of one item group share a picture with good reason, so they count as one title.
     """
     sql = connection.execute
     sql(f"""
@@ -176,34 +171,33 @@ def _list(connection: duckdb.DuckDBPyConnection) -> None:
     """)
 
 
-def _refuse_copies(connection: duckdb.DuckDBPyConnection) -> int:
-    """Of the copies of a listing within a seller, the first row stays; what it is related to stays related to it."""
+def _refuse_copies(connection: duckdb.DuckDBPyConnection, *, drop: bool) -> int:
+    """Of the copies of a listing within a seller, the first row stays; what it is related to stays related to it.
+
+    Moves their relations to `copies_of`, which is empty without `drop`: then all copies stay, related as they are.
+    """
     sql = connection.execute
-    sql("CREATE OR REPLACE TEMP VIEW copies AS SELECT a, b FROM relations WHERE relation = 'duplicate_listing'")
-    label_components(connection, edges="copies", labels="copy_labels")
+    sql(f"CREATE TABLE copies_of AS FROM relations WHERE relation = 'duplicate_listing' AND {drop}")
+    label_components(connection, edges="copies_of", labels="copy_labels")
     refused = _refuse(
         connection,
         """
         SELECT row, coalesce(reason, 'near_duplicate') AS reason, 'a copy of ' || first.id AS detail
         FROM copy_labels JOIN (SELECT row AS component, id FROM feed) first USING (component)
-        LEFT JOIN (
-            SELECT b AS row, min(reason) AS reason FROM relations WHERE relation = 'duplicate_listing' GROUP BY b
-        ) USING (row)
+        LEFT JOIN (SELECT b AS row, min(reason) AS reason FROM copies_of GROUP BY b) USING (row)
         WHERE row <> component
         """,
     )
     sql("DELETE FROM listings WHERE row NOT IN (SELECT row FROM feed)")
     sql("""
-        CREATE TABLE redirected AS
+        CREATE OR REPLACE TABLE relations AS
         SELECT DISTINCT least(x, y) AS a, greatest(x, y) AS b, relation, reason, detail FROM (
             SELECT coalesce(left_copy.component, a) AS x, coalesce(right_copy.component, b) AS y, relation, reason,
                 detail
-            FROM relations LEFT JOIN copy_labels left_copy ON left_copy.row = a
-            LEFT JOIN copy_labels right_copy ON right_copy.row = b WHERE relation <> 'duplicate_listing'
+            FROM (FROM relations ANTI JOIN copies_of USING (a, b))
+            LEFT JOIN copy_labels left_copy ON left_copy.row = a LEFT JOIN copy_labels right_copy ON right_copy.row = b
         ) WHERE x <> y
     """)
-    sql("CREATE TABLE copies_of AS SELECT * FROM relations WHERE relation = 'duplicate_listing'")
-    sql("CREATE OR REPLACE TABLE relations AS SELECT * FROM redirected")
     return refused
 
 
@@ -248,12 +242,12 @@ def _read_given(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _place(connection: duckdb.DuckDBPyConnection, rows_per_shard: int) -> None:
-    """Creates `plan`: the place and the keys of every row; unknown keys are negative and all different."""
+    """Creates `places`: the place and the keys of every row; unknown keys are negative and all different."""
     known_group = (
         "item_group_id <> '' AND item_group_id NOT IN (SELECT value FROM ignored_keys WHERE kind = 'item_group')"
     )
     connection.execute(f"""
-        CREATE TABLE plan AS
+        CREATE TABLE places AS
         WITH numbered AS (
             SELECT row, id, side AS split, component, catalogs.catalog_id, known, title, title_hash, image_hash, locale,
                 seller_id, product_type, CASE WHEN {known_group} THEN item_group_id END AS item_group,
@@ -275,141 +269,3 @@ def _place(connection: duckdb.DuckDBPyConnection, rows_per_shard: int) -> None:
         FROM numbered LEFT JOIN catalog_keys USING (known) LEFT JOIN group_keys USING (item_group)
         LEFT JOIN category_keys USING (product_type)
     """)
-
-
-def _count(connection: duckdb.DuckDBPyConnection, parts: Path) -> dict[str, Any]:
-    sql = connection.execute
-    splits = dict(sql("SELECT split, count(*) FROM plan GROUP BY split").fetchall())
-    keys = ("rows_out", "with_image", "with_title", "images", "categories")
-    totals = sql("""
-        SELECT count(*), count(*) FILTER (num_images > 0), count(*) FILTER (title <> ''),
-            coalesce(sum(num_images), 0)::BIGINT, count(DISTINCT nullif(product_type, '')) FROM plan
-    """).fetchone()
-    ignored = sql("SELECT kind, sum(rows)::BIGINT FROM ignored_keys GROUP BY kind ORDER BY kind").fetchall()
-    rejects = sql("SELECT reason, count(*) FROM rejects GROUP BY reason ORDER BY reason").fetchall()
-    repairs = sql(f"""
-        SELECT reason, count(*) FROM (
-            SELECT row, unnest(repairs).reason AS reason FROM read_parquet('{parts}/part-*.parquet')
-            UNION ALL
-            SELECT row, 'placeholder_image' FROM cleared JOIN feed USING (row) WHERE len(kept) < len(image_hashes)
-        ) JOIN plan USING (row) GROUP BY reason ORDER BY reason
-    """).fetchall()
-    cleaned = sql(f"""
-        SELECT rule, count(*) FROM (
-            SELECT row, unnest(cleaned) AS rule FROM read_parquet('{parts}/part-*.parquet')
-        ) JOIN plan USING (row) GROUP BY rule ORDER BY rule
-    """).fetchall()
-    return {
-        **dict(zip(keys, totals, strict=True)),
-        "splits": {name: splits.get(name, 0) for name in SPLITS},
-        "ignored_keys": dict(ignored),
-        "rejects": dict(rejects),
-        "repairs": dict(repairs),
-        "cleaned": dict(cleaned),
-    }
-
-
-def _show(connection: duckdb.DuckDBPyConnection, parts: Path) -> None:
-    """Creates `shown_rejects` and `shown_placeholders`: pictures of what is not in the shards, a few a reason.
-
-    The rows are named in the query, so that the engine reads the groups that they are in and no other pictures.
-    """
-    sql = connection.execute
-    chosen = sql(f"""
-        SELECT row FROM (SELECT row, row_number() OVER (PARTITION BY reason ORDER BY row) AS nth FROM rejects)
-        WHERE nth <= {PICTURES_PER_REASON} ORDER BY row
-    """).fetchall()
-    first = sql("""
-        SELECT min(row) FROM (SELECT row, unnest(image_hashes) AS hash FROM feed) JOIN placeholders USING (hash)
-        GROUP BY hash ORDER BY 1
-    """).fetchall()
-    listed = lambda rows: ", ".join(str(row) for (row,) in rows) or "-1"
-    sql(f"""
-        CREATE TABLE shown_rejects AS SELECT row, title, adult, coalesce(images[1], repairs[1].picture) AS picture
-        FROM read_parquet('{parts}/part-*.parquet') WHERE row IN ({listed(chosen)})
-    """)
-    sql(f"""
-        CREATE TABLE shown_placeholders AS 
-        SELECT hash, arg_min(picture, row) AS picture, arg_min(adult, row) AS adult FROM (
-            SELECT row, adult, unnest(image_hashes) AS hash, unnest(images) AS picture
-            FROM read_parquet('{parts}/part-*.parquet') WHERE row IN ({listed(first)})
-        ) GROUP BY hash
-    """)
-
-
-def _export_all(connection: duckdb.DuckDBPyConnection, parts: Path, folder: Path) -> None:
-    """Writes the tables that outlive the plan."""
-    export = lambda name, query: write_query(connection, query, folder / f"{name}.parquet")
-    export(
-        "plan",
-        "SELECT row, split, shard, position, product_key, catalog_key, group_key, category_key, catalog_id, num_images"
-        " FROM plan ORDER BY split, position",
-    )
-    export(
-        "placeholders",
-        "SELECT hash, titles, adult, picture FROM placeholders LEFT JOIN shown_placeholders USING (hash)"
-        " ORDER BY titles DESC, hash",
-    )
-    export(
-        "conflicts",
-        "SELECT gtin, count(*) AS listings, list(id ORDER BY row)[:10] AS ids,"
-        " list(DISTINCT product_type ORDER BY product_type) AS categories FROM listings"
-        " WHERE gtin <> '' AND product_type <> '' GROUP BY gtin HAVING count(DISTINCT product_type) > 1"
-        " ORDER BY listings DESC, gtin",
-    )
-    export(
-        "index",
-        "SELECT id, split, position, product_key, catalog_key, group_key, category_key, num_images,"
-        " title <> '' AS has_text, product_type AS category, title, seller_id, locale,"
-        " coalesce(lower(hex(image_hash)), '') AS image_hash, title_hash, component FROM plan ORDER BY row",
-    )
-    export(
-        "rejects",
-        "SELECT row, id, reason, detail, title, adult, picture FROM rejects LEFT JOIN shown_rejects USING (row)"
-        " ORDER BY row",
-    )
-    export("repairs", f"""
-        WITH lost AS (
-            SELECT row, unnest(repairs) AS defect FROM read_parquet('{parts}/part-*.parquet')
-            UNION ALL
-            SELECT feed.row, {{'reason': 'placeholder_image', 'detail': (len(image_hashes) - len(kept)) || ' of '
-                || len(image_hashes) || ' pictures', 'picture': NULL::BLOB}}
-            FROM feed JOIN cleared USING (row) WHERE len(kept) < len(image_hashes)
-        ),
-        numbered AS (
-            SELECT row, id, defect.reason, defect.detail, defect.picture, row_number() OVER (
-                PARTITION BY defect.reason, defect.picture IS NULL ORDER BY row, defect.detail) AS nth
-            FROM lost JOIN plan USING (row)
-        )
-        SELECT row, id, reason, detail, CASE WHEN nth <= {PICTURES_PER_REASON} THEN picture END AS picture
-        FROM numbered ORDER BY row, reason, detail
-    """)  # fmt: skip
-    copies = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'copies_of'").fetchone()[0]
-    both = "SELECT * FROM relations" + (" UNION ALL SELECT * FROM copies_of" if copies else "")
-    names = "(SELECT row, id FROM feed UNION ALL SELECT row, id FROM rejects)"
-    export(
-        "relations",
-        f"SELECT a, left_name.id AS id_a, b, right_name.id AS id_b, relation, reason, detail FROM ({both})"
-        f" JOIN {names} left_name ON left_name.row = a JOIN {names} right_name ON right_name.row = b"
-        " ORDER BY a, b, relation, reason",
-    )
-    export(
-        "leaks",
-        "SELECT a, left_name.id AS id_a, b, right_name.id AS id_b, reason, side_a, side_b FROM leaks"
-        " JOIN feed left_name ON left_name.row = a JOIN feed right_name ON right_name.row = b ORDER BY a, b, reason",
-    )
-
-
-def write_query(connection: duckdb.DuckDBPyConnection, query: str, file: Path) -> int:
-    """Streams the rows of an ordered query into a Parquet file; returns their number.
-
-    Through Arrow, whose bytes depend on the rows alone; the engine's own writer cuts groups by thread.
-    """
-    rows = 0
-    with connection.cursor() as cursor:
-        reader = cursor.sql(query).to_arrow_reader(ROWS_PER_GROUP)
-        with pq.ParquetWriter(file, reader.schema) as writer:
-            for batch in reader:
-                writer.write_batch(batch, row_group_size=ROWS_PER_GROUP)
-                rows += batch.num_rows
-    return rows

@@ -24,6 +24,7 @@ from ecommerce_vl.data.prepared import SUMMARY
 from ecommerce_vl.data.record import ALIASES
 from ecommerce_vl.data.workers import worker_count
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.files import write_json
 
 FORMAT_VERSION = 3  # raise when the same feed and settings give other shards, so that old ones are not taken for new
 WORK = ".prepare"  # folder of a job under way, beside what it will become
@@ -210,9 +211,7 @@ def _publish(work: Path, out: Path, summary: dict) -> None:
         old.unlink()
     for file in [*sorted((work / "shards").iterdir()), *(work / "curated" / f"{name}.parquet" for name in TABLES)]:
         os.replace(file, out / file.name)
-    partial = work / SUMMARY
-    partial.write_text(json.dumps(summary, indent=2) + "\n")
-    os.replace(partial, out / SUMMARY)
+    write_json(out / SUMMARY, summary)
     shutil.rmtree(work)
 
 

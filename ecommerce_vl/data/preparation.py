@@ -121,6 +121,25 @@ def read_summary(out: Path) -> dict | None:
         raise UserError(f"{file} is no summary of a preparation ({error}); remove it or name another --out") from error
 
 
+def is_prepared(out: Path, sources: list[feeds.Source], config: Mapping[str, Any], *, overwrite: bool) -> bool:
+    """Whether a folder holds this feed with these settings, so that there is nothing to do; never with `overwrite`.
+
+    Errors: UserError if it holds another preparation without `overwrite`, as `read_summary`, and as `parse_columns`.
+    """
+    parse_columns(config["columns"], sources)
+    existing = read_summary(out)
+    if overwrite or not existing:
+        return False
+    if existing["request"] != request_digest(sources, config):
+        raise holds_another(out)
+    return True
+
+
+def holds_another(out: Path) -> UserError:
+    """The error where a folder may not be replaced."""
+    return UserError(f"--out={out} holds another feed or other settings; name another folder or add --overwrite")
+
+
 def validate(config: Mapping[str, Any]) -> None:
     """Checks the settings before any work.
 

@@ -26,8 +26,8 @@ def main() -> None:
     from ecommerce_vl.data.prepared import PreparedData
     from ecommerce_vl.evaluation import embedding, report, suite
     from ecommerce_vl.evaluation.summary import summary
+    from ecommerce_vl.files import write_json
     from ecommerce_vl.progress import Progress
-    from ecommerce_vl.training.workdir import write_json
     from ecommerce_vl.training.writer import read_metrics
 
     workdir, out = Path(WORKDIR.value), Path(OUT.value)

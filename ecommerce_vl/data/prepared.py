@@ -63,7 +63,7 @@ class PreparedData:
                 f"no prepared data at {str(folder)!r}: {SUMMARY} is missing; "
                 f"run python -m ecommerce_vl.prepare --feed=FEED --out={folder}"
             )
-        self.summary = json.loads(file.read_text())
+        self.summary = json.loads(file.read_text(encoding="utf-8"))
 
     @property
     def fingerprint(self) -> str:

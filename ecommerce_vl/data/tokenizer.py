@@ -14,6 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.files import write_text
 
 FILE = "tokenizer.json"
 PAD, CLS, SEP = "[PAD]", "[CLS]", "[SEP]"
@@ -67,9 +68,7 @@ class TextTokenizer:
     def save(self, folder: Path) -> None:
         """Writes `tokenizer.json` into the folder, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{FILE}.partial"
-        partial.write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
-        partial.replace(folder / FILE)
+        write_text(folder / FILE, self._tokenizer.to_str(pretty=True))
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int, max_length: int) -> TextTokenizer:

@@ -20,6 +20,7 @@ from typing import Any
 
 from ecommerce_vl.data.images import ImagePipeline
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.files import write_json
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers", "pillow")
 # Changing these between restarts changes neither the model nor the numbers it is trained to.
@@ -132,10 +133,3 @@ def read_preprocess(workdir: Path) -> ImagePipeline:
     """The image pipeline of a run."""
     fields = json.loads((Path(workdir) / "preprocess.json").read_text())
     return ImagePipeline(**{name: tuple(item) if isinstance(item, list) else item for name, item in fields.items()})
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(file)

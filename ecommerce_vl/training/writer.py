@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
+from ecommerce_vl.files import write_text
+
 FILE = "metrics.jsonl"
 
 
@@ -31,9 +33,7 @@ class MetricWriter:
 
     def __init__(self, workdir: Path, *, resume_step: int):
         kept = [row for row in read_metrics(workdir) if row["step"] <= resume_step]
-        partial = workdir / f"{FILE}.partial"
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        partial.replace(workdir / FILE)
+        write_text(workdir / FILE, "".join(json.dumps(row) + "\n" for row in kept))
         self._lines = open(workdir / FILE, "a", buffering=1)  # noqa: SIM115 - lives as long as the run
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step + 1)
 

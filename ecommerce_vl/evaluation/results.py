@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ecommerce_vl.evaluation.products import EmbeddedProducts
 
 
@@ -13,8 +15,10 @@ class Results:
     """What was measured on a split.
 
     products: the measured split;
-    metrics: "task/setting/…/metric" -> {value, low, high, n, candidates, coverage, …}, JSON-ready;
+    metrics: "task/setting/…/metric" -> {value, low, high, n, candidates, coverage, …}, JSON-ready; low and high are
+      None where a metric has no interval;
     skipped: task/setting[/baseline] -> why it was not measured;
+    per_query: task/setting/… -> {"rows": int (Q,) of `products`, metric: float (Q,)}, for slices and differences;
     grids: setting -> examples for the report, as rows of `products`;
     figures: setting -> what else the report draws of it (a curve, a confusion table, clusters), of a type of its own.
     """
@@ -22,6 +26,7 @@ class Results:
     products: EmbeddedProducts
     metrics: dict[str, dict] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    per_query: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     grids: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
 

@@ -20,7 +20,8 @@ class Results:
     skipped: task/setting[/baseline] -> why it was not measured;
     per_query: task/setting/… -> {"rows": int (Q,) of `products`, metric: float (Q,)}, for slices and differences;
     grids: setting -> examples for the report, as rows of `products`;
-    figures: setting -> what else the report draws of it (a curve, a confusion table, clusters), of a type of its own.
+    figures: setting -> what else the report draws of it (a curve, a confusion table, clusters), of `figures.py`;
+    per_query: task/setting/… -> {metric: float (Q,)} of each query, plus "rows", int (Q,): the products that ask.
     """
 
     products: EmbeddedProducts
@@ -29,6 +30,7 @@ class Results:
     per_query: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     grids: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
+    per_query: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     def add(self, prefix: str, measured: dict[str, dict]) -> None:
         """Notes {metric: entry} under "prefix/metric"."""

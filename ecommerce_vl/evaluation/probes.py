@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy import optimize, special
 from scipy.sparse import csr_matrix, issparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -20,6 +21,7 @@ NEIGHBOURS = 20
 TEMPERATURE = 0.07
 C_GRID = (1.0, 10.0, 100.0, 1000.0)  # inverse regularisation, for features of unit total variance
 _MAX_ITERATIONS = 1000
+_HEAD_ITERATIONS = 60  # a strength; the last ones move no decision
 ENSEMBLE = "mean of all"
 
 
@@ -55,6 +57,52 @@ def linear_scores(test, *, train, train_y: np.ndarray, validation, validation_y:
         if accuracy > best[0]:  # a tie keeps the stronger regularisation
             best = (accuracy, strength, _all_class_scores(probe, test, num_classes))
     return best[2], best[1]
+
+
+def head_scores(
+    train, *, targets_NxV: np.ndarray, validation, quality: Callable[[np.ndarray], float], rows: Sequence
+) -> tuple[list[np.ndarray], float]:
+    """Logits float64 (M, V) of each table of `rows`, from V logistic regressions, and the C that validation chose.
+
+    Shapes: train (N, d), dense or CSR; targets bool (N, V): a row may have several labels, or none of them.
+    `quality(logits of validation (K, V))` says how good a C of the grid is; the strongest regularisation of equals is
+    taken, and the second of the grid without validation rows. All heads are fitted at once by L-BFGS.
+    """
+    train, validation, *rows = scaled(train, validation, *rows)
+    train = train if issparse(train) else train.astype(np.float64)
+    signs_NxV = np.where(targets_NxV, 1.0, -1.0)
+    shape = (train.shape[1] + 1, targets_NxV.shape[1])
+    grid = C_GRID if validation.shape[0] else C_GRID[1:2]
+    weights, best = np.zeros(shape), (-np.inf, grid[0], None)
+    for strength in grid:  # ascending: each fit starts from the smoother one before it
+        with threadpool_limits(1):
+            fitted = optimize.minimize(
+                _logistic_loss,
+                weights.ravel(),
+                args=(train, signs_NxV, 1.0 / strength),
+                jac=True,
+                method="L-BFGS-B",
+                options={"maxiter": _HEAD_ITERATIONS},
+            )
+        weights = fitted.x.reshape(shape)
+        found = quality(_logits(validation, weights)) if validation.shape[0] else 0.0
+        if found > best[0]:
+            best = (found, strength, weights)
+    return [_logits(part, best[2]) for part in rows], best[1]
+
+
+def _logistic_loss(flat: np.ndarray, train, signs_NxV: np.ndarray, decay: float) -> tuple[float, np.ndarray]:
+    """Sum over rows and heads of log(1 + exp(-y (x w + b))) + decay |w|^2 / 2, and its gradient; b is not decayed."""
+    weights = flat.reshape(-1, signs_NxV.shape[1])
+    margin = signs_NxV * _logits(train, weights)
+    pull = -signs_NxV * special.expit(-margin)
+    slope = np.concatenate([train.T @ pull + decay * weights[:-1], pull.sum(axis=0, keepdims=True)])
+    loss = np.logaddexp(0.0, -margin).sum() + 0.5 * decay * (weights[:-1] ** 2).sum()
+    return float(loss), slope.ravel()
+
+
+def _logits(rows, weights: np.ndarray) -> np.ndarray:
+    return rows @ weights[:-1] + weights[-1]
 
 
 def scaled(train, *others) -> tuple:

@@ -18,7 +18,6 @@ class Results:
     metrics: "task/setting/…/metric" -> {value, low, high, n, candidates, coverage, …}, JSON-ready; low and high are
       None where a metric has no interval;
     skipped: task/setting[/baseline] -> why it was not measured;
-    per_query: task/setting/… -> {"rows": int (Q,) of `products`, metric: float (Q,)}, for slices and differences;
     grids: setting -> examples for the report, as rows of `products`;
     figures: setting -> what else the report draws of it (a curve, a confusion table, clusters), of `figures.py`;
     per_query: task/setting/… -> {metric: float (Q,)} of each query, plus "rows", int (Q,): the products that ask.
@@ -27,7 +26,6 @@ class Results:
     products: EmbeddedProducts
     metrics: dict[str, dict] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
-    per_query: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     grids: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     per_query: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)

@@ -16,19 +16,17 @@ _CROSS_MODAL = ("random", "untrained")  # baselines that compare a picture with 
 def run(context: Context, results: Results) -> None:
     """`image_text`, `same_product` and `same_style`, as far as the products have both views and relations."""
     for setting in retrieval.SETTINGS:
-        _measure(context, results, setting=setting)
+        if reason := retrieval.missing(context.test, setting=setting):
+            results.skip(setting.key, reason)
+        else:
+            measure(context, results, setting=setting, pool=retrieval.pool(context.test, setting=setting))
     related = any(key.startswith("same_") for key in results.grids)
     if not related and not retrieval.missing(context.test, setting=SAME_LEAF):
         _show(context, results, setting=SAME_LEAF)
 
 
-def _measure(context: Context, results: Results, *, setting: retrieval.Setting) -> None:
-    products = context.test
-    reason = retrieval.missing(products, setting=setting)
-    if reason:
-        results.skip(setting.key, reason)
-        return
-    pool = retrieval.pool(products, setting=setting)
+def measure(context: Context, results: Results, *, setting: retrieval.Setting, pool: retrieval.Pool) -> None:
+    """Notes the numbers of every method on one pool, and of the model the value of each query and some examples."""
     for method in context.methods(setting.query_view):
         if setting.query_view != setting.document_view and method not in (MODEL, *_CROSS_MODAL):
             continue
@@ -42,6 +40,8 @@ def _measure(context: Context, results: Results, *, setting: retrieval.Setting) 
             continue
         ranking = _rank(context, method=method, pool=pool, setting=setting)
         results.add(prefix, retrieval.measure(ranking, pool=pool, setting=setting, seed=context.seed))
+        if method == MODEL:
+            results.per_query[prefix] = {**retrieval.per_query(ranking, setting=setting), "rows": pool.queries}
         if method == MODEL and setting.key in examples.SHOWN:
             _show(context, results, setting=setting, pool=pool, ranking=ranking)
 

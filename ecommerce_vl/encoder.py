@@ -8,6 +8,7 @@ not depend on the others in the call.
 from __future__ import annotations
 
 import concurrent.futures
+import copy
 import hashlib
 import json
 import os
@@ -28,7 +29,7 @@ from ecommerce_vl.data.tokenizer import load_tokenizer, tokenizer_digest
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training import workdir as workdirs
-from ecommerce_vl.training.checkpoint import Checkpoints
+from ecommerce_vl.training.checkpoint import Checkpoints, digests
 from ecommerce_vl.training.state import define_model
 
 ImageLike = bytes | str | os.PathLike | Image.Image
@@ -94,11 +95,23 @@ class Encoder:
         }
         self.fusion = {"kind": "norm(image + text)", "missing": "the other one"}
         self.data = meta["data"]
-        self.space_id = _hash([self.digest, self.preprocess, self.text, self.fusion])[:16]
+        self._system = system
         self._embed = jax.jit(
             lambda params, batch, views: system.embed(nnx.merge(graphdef, params), batch, views),
             static_argnames="views",
         )
+
+    @property
+    def space_id(self) -> str:
+        return _hash([self.digest, self.preprocess, self.text, self.fusion])[:16]
+
+    def untrained(self) -> Encoder:
+        """The same encoder with the parameters that its run began with: what training is compared to."""
+        other = copy.copy(self)
+        build = lambda: nnx.to_pure_dict(nnx.split(self._system.build(nnx.Rngs(self.config["seed"])))[1])
+        other.params, other.step = jax.jit(build)(), 0
+        other.digest = _hash(digests({"params": other.params}))
+        return other
 
     def embed_products(self, records: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """One vector (N,D) float32 a product, from its main picture and its title, or from the one that there is.

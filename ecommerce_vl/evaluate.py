@@ -42,6 +42,9 @@ def main() -> None:
         splits[SPLIT.value],
         train=splits["train"],
         validation=splits["validation"],
+        encoder=encoder,
+        untrained=encoder.untrained(),
+        records={"test": data.records(SPLIT.value)} | {name: data.records(name) for name in ("train", "validation")},
         seed=SEED.value,
         progress=lambda done, total, name: progress(done, total),
     )

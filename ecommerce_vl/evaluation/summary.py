@@ -14,7 +14,7 @@ def summary(results: Results) -> str:
     lines = []
     for key, entry in results.metrics.items():
         task, *middle, metric = key.split("/")
-        if metric != HEADLINE[task] or set(middle) & set(BASELINES):
+        if metric != HEADLINE.get(task) or set(middle) & set(BASELINES):
             continue
         beside = [
             f"{name} {results.metrics[other]['value']:.3f}"

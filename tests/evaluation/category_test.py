@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from ecommerce_vl.evaluation import category
+from ecommerce_vl.evaluation import category, probes
 
 
 def test_knn_vote_by_hand():
     """Cosines 1.0 to class 1 and .95 twice to class 0: exp(1/.07) loses to 2 exp(.95/.07) by a hair."""
     angle = np.arccos(0.95)
     gallery = np.array([[1, 0], [np.cos(angle), np.sin(angle)], [np.cos(angle), -np.sin(angle)], [-1, 0]])
-    votes = category.knn_votes(
+    votes = probes.knn_votes(
         np.array([[1.0, 0.0]]),
         gallery=gallery,
         gallery_y=np.array([1, 0, 0, 2]),
@@ -26,7 +26,7 @@ def test_knn_vote_by_hand():
     many = np.concatenate([np.tile([[1.0, 0.0]], (20, 1)), np.tile([[0.99, np.sqrt(1 - 0.99**2)]], (30, 1))])
     ids = [f"{i:02d}" for i in range(50)]
     labels = np.array([1] * 20 + [0] * 30)
-    votes = category.knn_votes(np.array([[1.0, 0.0]]), gallery=many, gallery_y=labels, gallery_ids=ids, num_classes=2)
+    votes = probes.knn_votes(np.array([[1.0, 0.0]]), gallery=many, gallery_y=labels, gallery_ids=ids, num_classes=2)
     assert votes[0, 0] == 0.0
 
 
@@ -56,18 +56,18 @@ def test_linear_probe_learns_and_takes_its_strength_from_validation_only():
     train, train_y = blobs(200, seed=0, noise=0.3)
     test, test_y = blobs(100, seed=1, noise=0.3)
     fit = {"train": train, "train_y": train_y, "num_classes": 3}
-    scores, strength = category.linear_scores(test, validation=test, validation_y=test_y, **fit)
+    scores, strength = probes.linear_scores(test, validation=test, validation_y=test_y, **fit)
     assert (scores.argmax(axis=1) == test_y).mean() > 0.9
-    assert strength in category.C_GRID
+    assert strength in probes.C_GRID
     # One test row or a hundred: the choice is the same, and the labels of test rows are not even an argument.
-    again, same = category.linear_scores(test[:1], validation=test, validation_y=test_y, **fit)
+    again, same = probes.linear_scores(test[:1], validation=test, validation_y=test_y, **fit)
     assert same == strength
     np.testing.assert_allclose(again, scores[:1], atol=1e-6)
-    _, middle = category.linear_scores(test, validation=test[:0], validation_y=test_y[:0], **fit)
+    _, middle = probes.linear_scores(test, validation=test[:0], validation_y=test_y[:0], **fit)
     assert middle == 10.0
     # All strengths get these three easy rows right: a tie keeps the strongest regularisation.
     easy = np.eye(3, dtype=np.float32)
-    assert category.linear_scores(test, validation=easy, validation_y=np.arange(3), **fit)[1] == 1.0
+    assert probes.linear_scores(test, validation=easy, validation_y=np.arange(3), **fit)[1] == 1.0
 
 
 def test_linear_probe_picks_the_strength_that_validation_prefers():
@@ -76,16 +76,16 @@ def test_linear_probe_picks_the_strength_that_validation_prefers():
     rows = random.normal(size=(120, 60)).astype(np.float32)
     noisy = random.integers(0, 2, 120)
     fit = {"train": rows, "train_y": noisy, "num_classes": 2}
-    assert category.linear_scores(rows, validation=rows, validation_y=noisy, **fit)[1] == 1000.0
-    opposite = 1 - category.linear_scores(rows, validation=rows[:0], validation_y=noisy[:0], **fit)[0].argmax(axis=1)
-    _, chosen = category.linear_scores(rows, validation=rows, validation_y=np.where(opposite, 1, 0), **fit)
+    assert probes.linear_scores(rows, validation=rows, validation_y=noisy, **fit)[1] == 1000.0
+    opposite = 1 - probes.linear_scores(rows, validation=rows[:0], validation_y=noisy[:0], **fit)[0].argmax(axis=1)
+    _, chosen = probes.linear_scores(rows, validation=rows, validation_y=np.where(opposite, 1, 0), **fit)
     assert chosen == 1.0
 
 
 def test_linear_probe_on_sparse_rows_and_classes_missing_from_training():
     train, train_y = blobs(150, seed=0, noise=0.1)
     sparse = csr_matrix(train)
-    scores, _ = category.linear_scores(
+    scores, _ = probes.linear_scores(
         sparse, train=sparse, train_y=train_y * 2, validation=sparse, validation_y=train_y * 2, num_classes=6
     )
     assert np.isneginf(scores[:, [1, 3, 5]]).all()

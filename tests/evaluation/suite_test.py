@@ -10,8 +10,8 @@ from ecommerce_vl.evaluation import suite
 
 
 @pytest.fixture(scope="module")
-def results(splits):
-    return suite.run(splits["test"], train=splits["train"], validation=splits["validation"])
+def results(splits, known):
+    return suite.run(splits["test"], train=splits["train"], validation=splits["validation"], **known)
 
 
 def test_every_promised_key_is_measured_with_its_interval(results):
@@ -22,6 +22,9 @@ def test_every_promised_key_is_measured_with_its_interval(results):
         "same_style/product/mrr", "category/image/linear/top1", "category/product/knn/macro_f1",
         "category/text/linear/balanced_accuracy", "category/image/colour_histogram/linear/top1",
         "category/text/tfidf/linear/top5", "category/majority/top1",
+        "category/image/zero_shot/hier_f1", "category/text/tfidf/zero_shot/top1", "category/image/linear/top1_depth1",
+        "category/image/colour_edges/knn/weighted_f1", "image_text/t2i/untrained/hit@10",
+        "category/text/random/knn/top1",
     ):  # fmt: skip
         entry = results.metrics[key]
         assert {"value", "low", "high", "n", "candidates", "coverage"} <= set(entry), key
@@ -34,7 +37,7 @@ def test_every_promised_key_is_measured_with_its_interval(results):
 def test_baselines_share_the_pool_of_the_model(results):
     for key, entry in results.metrics.items():
         parts = key.split("/")
-        if set(parts) & {"random", "tfidf", "colour_histogram"}:
+        if set(parts) & {"random", "tfidf", "colour_histogram", "colour_edges", "untrained"}:
             kept = [part for part in parts if part not in suite.BASELINES]
             model = results.metrics["/".join(kept)]
             for shared in ("n", "candidates", "coverage"):
@@ -49,16 +52,17 @@ def test_the_model_beats_chance_and_words_find_colour_and_shape(results):
     assert value["category/majority/top1"] == pytest.approx(20 / 60)
 
 
-def test_the_same_seed_gives_the_same_results_and_progress_is_told(splits, results):
+def test_the_same_seed_gives_the_same_results_and_progress_is_told(splits, known, results):
     told = []
     again = suite.run(
         splits["test"],
         train=splits["train"],
         validation=splits["validation"],
+        **known,
         progress=lambda done, total, name: told.append((done, total, name)),
     )
     assert again.metrics == results.metrics and again.grids == results.grids
-    assert [done for done, _, _ in told] == list(range(12)) and told[-1] == (11, 11, "done")
+    assert [done for done, _, _ in told] == list(range(len(suite.FAMILIES) + 1)) and told[-1][2] == "done"
 
 
 def test_a_catalog_without_pictures_and_without_relations_is_measured_as_far_as_it_goes(splits):

@@ -35,47 +35,45 @@ def run(context: Context, results: Results) -> None:
         if reason := _missing(positive, view):
             results.skip(key, reason)
             continue
-        for method in context.methods(view):
+        for method in context.methods(view, without=("colour_histogram",)):
             prefix = f"{key}/{method}".rstrip("/")
             if holes := sum(context.holes(method, split, view=view, rows=chosen) for split, chosen in rows.items()):
                 results.skip(prefix, context.no_vectors(holes))
                 continue
             features = {split: context.features(method, split, view=view)[chosen] for split, chosen in rows.items()}
             note = partial(_note, context, results, rows=rows["test"], positive=positive)
-            both, strength = _linear(features, positive)
-            note(f"{prefix}/linear", scores=both, C=strength)
-            if context.words(method, ["a"]) is not None:
+            both, strength = _linear(features, positive, seed=context.seed)
+            note(f"{prefix}/linear", scores=both, ridge=strength)
+            if context.has_words(method):
                 both, prompt = _zero_shot(context, method, features, positive)
                 note(f"{prefix}/zero_shot", scores=both, prompt=prompt)
             elif method == MODEL:
                 results.skip(f"{prefix}/zero_shot", "no encoder was given, and prompts must be embedded")
 
 
-def _linear(features: dict, positive: dict) -> tuple[dict[str, np.ndarray], float]:
-    """Scores of validation and test rows, and the C of the highest validation pr_auc."""
+def _linear(features: dict, positive: dict, *, seed: int) -> tuple[dict[str, np.ndarray], float]:
+    """Scores of validation and test rows, and the ridge of the highest validation pr_auc."""
     scores, strength = probes.head_scores(
         features["train"],
         targets_NxV=positive["train"][:, None],
         validation=features["validation"],
-        quality=lambda logits: _pr_auc(positive["validation"], logits[:, 0]),
+        quality=lambda scores: _pr_auc(positive["validation"], scores[:, 0]),
         rows=(features["validation"], features["test"]),
+        seed=seed,
     )
-    return {split: logits[:, 0] for split, logits in zip(("validation", "test"), scores, strict=True)}, strength
+    return {split: column[:, 0] for split, column in zip(("validation", "test"), scores, strict=True)}, strength
 
 
 def _zero_shot(context: Context, method: str, features: dict, positive: dict) -> tuple[dict[str, np.ndarray], str]:
-    margin = lambda scores: scores[:, 1] - scores[:, 0]
-    scores = {}
-    for split in ("validation", "test"):
-        pair, prompt = probes.zero_shot(
-            partial(context.words, method),
-            PROMPTS,
-            queries=features[split],
-            validation=features["validation"],
-            quality=lambda pair: _pr_auc(positive["validation"], margin(pair)),
-        )
-        scores[split] = margin(pair)
-    return scores, prompt
+    margin = lambda pair: pair[:, 1] - pair[:, 0]
+    pairs, prompt = probes.zero_shot(
+        partial(context.words, method),
+        PROMPTS,
+        validation=features["validation"],
+        quality=lambda pair: _pr_auc(positive["validation"], margin(pair)),
+        rows=(features["validation"], features["test"]),
+    )
+    return {split: margin(pair) for split, pair in zip(("validation", "test"), pairs, strict=True)}, prompt
 
 
 def _note(context: Context, results: Results, prefix: str, *, scores, rows, positive, **chosen) -> None:

@@ -60,7 +60,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a method says of the test rows of a task: logits or cosines (N, V), values taken, and whether it is sure."""
+    """What a method says of the test rows of a task: scores (N, V), values taken, and whether it is sure."""
 
     scores: np.ndarray
     accepted: np.ndarray
@@ -79,17 +79,16 @@ def run(context: Context, results: Results) -> None:
         if not tasks or not all(len(task.rows["train"]) for task in tasks):
             results.skip(f"attributes/{view}", f"no test product with a vector of its {view} has a known attribute")
             continue
-        for method in context.methods(view):
-            if method == "random":  # scores of noise: the most frequent value at best
-                continue
+        # Scores of noise would be the most frequent value at best, which is measured as "majority".
+        for method in context.methods(view, without=("random", "colour_histogram")):
             prefix = "/".join(filter(None, (view, method)))
             rows = {split: np.unique(np.concatenate([task.rows[split] for task in tasks])) for split in _SPLITS}
             if holes := sum(context.holes(method, split, view=view, rows=chosen) for split, chosen in rows.items()):
                 results.skip(f"attributes/{prefix}", context.no_vectors(holes))
                 continue
             features = {split: context.features(method, split, view=view) for split in _SPLITS}
-            _note(context, results, f"{prefix}/linear", tasks, [_heads(features, task) for task in tasks])
-            if context.words(method, ["a"]) is not None:
+            _note(context, results, f"{prefix}/linear", tasks, [_heads(features, one, context.seed) for one in tasks])
+            if context.has_words(method):
                 embed = partial(context.words, method)
                 _note(
                     context, results, f"{prefix}/zero_shot", tasks, [_prompted(features, one, embed) for one in tasks]
@@ -149,16 +148,17 @@ def _task(context: Context, vocabulary: Vocabulary, view: str) -> Task:
     return Task(vocabulary, rows, truth, outside)
 
 
-def _heads(features: dict, task: Task) -> Predicted:
+def _heads(features: dict, task: Task, seed: int) -> Predicted:
     mine = {split: features[split][task.rows[split]] for split in _SPLITS}
     (validation, test), strength = probes.head_scores(
         mine["train"],
         targets_NxV=task.truth["train"],
         validation=mine["validation"],
-        quality=lambda logits: _choice(logits, task, several=task.vocabulary.several)[1],
+        quality=lambda scores: _choice(scores, task, several=task.vocabulary.several)[1],
         rows=(mine["validation"], mine["test"]),
+        seed=seed,
     )
-    return _decide(validation, test, task, C=strength)
+    return _decide(validation, test, task, ridge=strength)
 
 
 def _prompted(features: dict, task: Task, embed) -> Predicted:
@@ -166,17 +166,15 @@ def _prompted(features: dict, task: Task, embed) -> Predicted:
     prompts = {
         template: [template.format(name=name, value=value) for value in task.vocabulary.values] for template in PROMPTS
     }
-    validation = features["validation"][task.rows["validation"]]
-    scores, prompt = {}, ""
-    for split in ("validation", "test"):
-        scores[split], prompt = probes.zero_shot(
-            embed,
-            prompts,
-            queries=features[split][task.rows[split]],
-            validation=validation,
-            quality=lambda cosines: _choice(cosines, task, several=task.vocabulary.several)[1],
-        )
-    return _decide(scores["validation"], scores["test"], task, prompt=prompt)
+    mine = {split: features[split][task.rows[split]] for split in ("validation", "test")}
+    (validation, test), prompt = probes.zero_shot(
+        embed,
+        prompts,
+        validation=mine["validation"],
+        quality=lambda cosines: _choice(cosines, task, several=task.vocabulary.several)[1],
+        rows=(mine["validation"], mine["test"]),
+    )
+    return _decide(validation, test, task, prompt=prompt)
 
 
 def _frequent(task: Task) -> Predicted:

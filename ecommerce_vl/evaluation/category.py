@@ -124,13 +124,13 @@ def _measure_method(context: Context, results: Results, *, pool: Pool, view: str
         num_classes=len(pool.classes),
     )
     note(f"{prefix}/knn", scores=votes)
-    if context.words(method, ["a"]) is not None:
-        scores, prompt = probes.zero_shot(
+    if context.has_words(method):
+        (scores,), prompt = probes.zero_shot(
             partial(context.words, method),
             prompts(pool.classes),
-            queries=features["test"],
             validation=features["validation"],
             quality=lambda scores: float((scores.argmax(axis=1) == pool.validation_y).mean()),
+            rows=(features["test"],),
         )
         note(f"{prefix}/zero_shot", scores=scores, prompt=prompt)
     elif method == MODEL:

@@ -57,12 +57,13 @@ class Context:
         """One of `SPLITS`."""
         return {"test": self.test, "train": self.train, "validation": self.validation}[name]
 
-    def methods(self, view: str) -> tuple[str, ...]:
-        """The methods with vectors in `view`, the model first."""
+    def methods(self, view: str, *, without: Sequence[str] = ()) -> tuple[str, ...]:
+        """The methods with vectors in `view`, the model first; `without` those that a task has no use for."""
         found = [MODEL, "random"]
         found += ["tfidf"] if view in ("text", "product") else []
         found += list(_PIXELS) if view == "image" else []
-        return (*found, "untrained") if self.untrained is not None and self.records else tuple(found)
+        found += ["untrained"] if self.untrained is not None and self.records else []
+        return tuple(method for method in found if method not in without)
 
     def features(self, method: str, split: str, *, view: str, fitted_on: str = "train"):
         """Vectors (N, d) of all products of a split: float32 with NaN where there is none, or CSR.
@@ -84,14 +85,15 @@ class Context:
             return self._once((method, split), lambda: self._embed_untrained(split))[view]
         raise ValueError(f"unknown method {method!r}; expected the model or one of {', '.join(BASELINES)}")
 
+    def has_words(self, method: str) -> bool:
+        """Whether a method has vectors of words, in the space of its vectors of products."""
+        return method in _LANGUAGES and (method != MODEL or self.encoder is not None)
+
     def words(self, method: str, texts: Sequence[str], *, fitted_on: str = "train"):
-        """Vectors (T, d) of texts in the space of a method, or None where it has no words."""
-        if method not in _LANGUAGES:
-            return None
+        """Vectors (T, d) of texts in the space of a method that `has_words`."""
         if method == "tfidf":
             return self._tfidf(texts, fitted_on)
-        encoder = self.encoder if method == MODEL else self.untrained
-        return None if encoder is None else encoder.embed_texts(list(texts))
+        return (self.encoder if method == MODEL else self.untrained).embed_texts(list(texts))
 
     def holes(self, method: str, split: str, *, view: str, rows: np.ndarray) -> int:
         """How many of `rows` a method has no vector for: a baseline with holes would have another pool."""

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import optimize, special
+from scipy import linalg
 from scipy.sparse import csr_matrix, issparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -21,7 +21,8 @@ NEIGHBOURS = 20
 TEMPERATURE = 0.07
 C_GRID = (1.0, 10.0, 100.0, 1000.0)  # inverse regularisation, for features of unit total variance
 _MAX_ITERATIONS = 1000
-_HEAD_ITERATIONS = 60  # a strength; the last ones move no decision
+RIDGE_GRID = (0.1, 0.01, 0.001, 0.0001)  # for features of unit total variance, divided by the number of rows
+_MAX_SOLVED = 5_000
 ENSEMBLE = "mean of all"
 
 
@@ -60,49 +61,37 @@ def linear_scores(test, *, train, train_y: np.ndarray, validation, validation_y:
 
 
 def head_scores(
-    train, *, targets_NxV: np.ndarray, validation, quality: Callable[[np.ndarray], float], rows: Sequence
+    train, *, targets_NxV: np.ndarray, validation, quality: Callable[[np.ndarray], float], rows: Sequence, seed: int
 ) -> tuple[list[np.ndarray], float]:
-    """Logits float64 (M, V) of each table of `rows`, from V logistic regressions, and the C that validation chose.
+    """Scores float64 (M, V) of each table of `rows` from V ridge regressions, and the strength validation chose.
 
     Shapes: train (N, d), dense or CSR; targets bool (N, V): a row may have several labels, or none of them.
-    `quality(logits of validation (K, V))` says how good a C of the grid is; the strongest regularisation of equals is
-    taken, and the second of the grid without validation rows. All heads are fitted at once by L-BFGS.
+    `quality(scores of validation (K, V))` says how good a strength of the grid is (the ridge, divided by N); the
+    strongest of equals is taken, and the second without validation rows. All heads share one factorisation, of d x d
+    or N x N, whichever is smaller; where both are above 5,000, so many training rows are drawn.
     """
+    if min(train.shape) > _MAX_SOLVED:
+        drawn = np.sort(np.random.default_rng(seed).permutation(train.shape[0])[:_MAX_SOLVED])
+        train, targets_NxV = train[drawn], targets_NxV[drawn]
     train, validation, *rows = scaled(train, validation, *rows)
-    train = train if issparse(train) else train.astype(np.float64)
-    signs_NxV = np.where(targets_NxV, 1.0, -1.0)
-    shape = (train.shape[1] + 1, targets_NxV.shape[1])
-    grid = C_GRID if validation.shape[0] else C_GRID[1:2]
-    weights, best = np.zeros(shape), (-np.inf, grid[0], None)
-    for strength in grid:  # ascending: each fit starts from the smoother one before it
-        with threadpool_limits(1):
-            fitted = optimize.minimize(
-                _logistic_loss,
-                weights.ravel(),
-                args=(train, signs_NxV, 1.0 / strength),
-                jac=True,
-                method="L-BFGS-B",
-                options={"maxiter": _HEAD_ITERATIONS},
-            )
-        weights = fitted.x.reshape(shape)
-        found = quality(_logits(validation, weights)) if validation.shape[0] else 0.0
-        if found > best[0]:
-            best = (found, strength, weights)
-    return [_logits(part, best[2]) for part in rows], best[1]
+    count, by_rows = train.shape[0], train.shape[0] < train.shape[1]
+    means = targets_NxV.mean(axis=0)
+    centred = targets_NxV - means
+    best = (-np.inf, 0.0, None)
+    with threadpool_limits(1):
+        gram = _dense(train @ train.T if by_rows else train.T @ train)
+        for strength in RIDGE_GRID if validation.shape[0] else RIDGE_GRID[1:2]:
+            factor = linalg.cho_factor(gram + strength * count * np.eye(len(gram)))
+            solved = linalg.cho_solve(factor, centred if by_rows else train.T @ centred)
+            weights = train.T @ solved if by_rows else solved
+            found = quality(validation @ weights + means) if validation.shape[0] else 0.0
+            if found > best[0]:
+                best = (found, strength, weights)
+        return [part @ best[2] + means for part in rows], best[1]
 
 
-def _logistic_loss(flat: np.ndarray, train, signs_NxV: np.ndarray, decay: float) -> tuple[float, np.ndarray]:
-    """Sum over rows and heads of log(1 + exp(-y (x w + b))) + decay |w|^2 / 2, and its gradient; b is not decayed."""
-    weights = flat.reshape(-1, signs_NxV.shape[1])
-    margin = signs_NxV * _logits(train, weights)
-    pull = -signs_NxV * special.expit(-margin)
-    slope = np.concatenate([train.T @ pull + decay * weights[:-1], pull.sum(axis=0, keepdims=True)])
-    loss = np.logaddexp(0.0, -margin).sum() + 0.5 * decay * (weights[:-1] ** 2).sum()
-    return float(loss), slope.ravel()
-
-
-def _logits(rows, weights: np.ndarray) -> np.ndarray:
-    return rows @ weights[:-1] + weights[-1]
+def _dense(table) -> np.ndarray:
+    return np.asarray(table.todense() if issparse(table) else table, np.float64)
 
 
 def scaled(train, *others) -> tuple:
@@ -121,18 +110,18 @@ def zero_shot(
     embed: Callable[[Sequence[str]], np.ndarray],
     prompts: dict[str, Sequence[str]],
     *,
-    queries,
     validation,
     quality: Callable[[np.ndarray], float],
-) -> tuple[np.ndarray, str]:
-    """Cosines float64 (N, C) of `queries` with the words for each class, and which prompt was taken.
+    rows: Sequence,
+) -> tuple[list[np.ndarray], str]:
+    """Cosines float64 (M, C) of each table of `rows` with the words for each class, and which prompt was taken.
 
     Args:
-      embed: texts -> vectors (T, d) in the space of the queries.
+      embed: texts -> vectors (T, d) in the space of the rows.
       prompts: template -> the text of each of C classes. Beside each template alone, the normalised mean of all is
         tried, and taken without validation rows.
-      queries, validation: unit rows (N, d) and (V, d), dense or CSR.
-      quality: scores (V, C) of the validation rows -> how good they are; the highest is taken, the mean in a tie.
+      validation, rows: unit vectors (K, d) and (M, d), dense or CSR.
+      quality: scores (K, C) of the validation rows -> how good they are; the highest is taken, the mean in a tie.
     """
     count = len(next(iter(prompts.values())))
     vectors = embed([text for texts in prompts.values() for text in texts])
@@ -140,11 +129,10 @@ def zero_shot(
     vectors = csr_matrix(vectors if issparse(vectors) else np.nan_to_num(vectors))
     each = {name: vectors[place * count : (place + 1) * count] for place, name in enumerate(prompts)}
     each = {ENSEMBLE: normalize(sum(each.values()))} | each
+    chosen = ENSEMBLE
     if validation.shape[0]:
         chosen = max(each, key=lambda name: quality(cosines(validation, each[name])))
-    else:
-        chosen = ENSEMBLE
-    return cosines(queries, each[chosen]), chosen
+    return [cosines(part, each[chosen]) for part in rows], chosen
 
 
 def cosines(rows, words: csr_matrix) -> np.ndarray:

@@ -24,7 +24,7 @@ SEED = flags.DEFINE_integer("seed", 0, "of bootstrap, baselines and the choice o
 def main() -> None:
     import ecommerce_vl as vl
     from ecommerce_vl.data.prepared import PreparedData
-    from ecommerce_vl.evaluation import embedding, report, suite
+    from ecommerce_vl.evaluation import embedding, report, slices, suite
     from ecommerce_vl.evaluation.summary import summary
     from ecommerce_vl.progress import Progress
     from ecommerce_vl.training.workdir import write_json
@@ -45,6 +45,7 @@ def main() -> None:
         seed=SEED.value,
         progress=lambda done, total, name: progress(done, total),
     )
+    slices.add(results, seed=SEED.value)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "metrics.json", results.metrics)
     seen = encoder.data["fingerprint"] == data.fingerprint
@@ -56,7 +57,7 @@ def main() -> None:
         "data": f"{data.folder} (fingerprint {data.fingerprint[:12]}), {note}",
         "split": f"{SPLIT.value}, {len(splits[SPLIT.value]):,} products",
     }
-    report.write_report(out / "report.html", results, history=read_metrics(workdir), info=info)
+    report.write_report(out / "report.html", results, history=read_metrics(workdir), info=info, seed=SEED.value)
     print(summary(results))
     print(f"data     {note}")
     print(f"wrote    {out / 'metrics.json'} and {out / 'report.html'}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ecommerce_vl import pages
 from ecommerce_vl.evaluation import cases, catalog_map, curves, figures, tables
+from ecommerce_vl.evaluation.examples import SHOWN
 from ecommerce_vl.evaluation.pictures import Cards, leaf
 from ecommerce_vl.evaluation.results import Results
 from ecommerce_vl.evaluation.slices import MIN_QUERIES
@@ -25,6 +26,7 @@ _HEADLINES = (
     ("category/image/linear/top1", "of the leaf categories (of {candidates:,}) are read from the picture alone"),
     ("category/product/linear/top1", "of the leaf categories (of {candidates:,}) are read from picture and title"),
 )
+HEADLINE_KEYS = tuple(key for key, _ in _HEADLINES)
 _MISTAKES = {"accepted": "Accepted, and wrong", "refused": "Refused, and right"}
 _CLUSTERS = {
     "whole": ("Found whole", "One cluster, one group, nothing missing."),
@@ -63,11 +65,18 @@ def write_report(
         values=curves.values(_of(results, figures.Curve)),
         map=_map(cards, seed=seed),
         training=curves.training(history),
-        grids=[_grid(grid, cards) for grid in results.grids.values()],
+        grids=[_grid(results.grids[key], cards) for key in sorted(results.grids, key=_place)],
         skipped=_by_reason(results.skipped),
         count=len(results.products),
     )
-    Path(path).write_text(page, encoding="utf-8")
+    partial = Path(path).with_name(Path(path).name + ".partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(path)
+
+
+def _place(key: str) -> int:
+    """The shown settings in their order, then the others."""
+    return SHOWN.index(key) if key in SHOWN else len(SHOWN)
 
 
 def _of(results: Results, kind: type) -> dict:
@@ -90,7 +99,10 @@ def _slices(metrics: Mapping[str, dict]) -> dict:
     return {
         "columns": [_column(number) for number in columns],
         "whole": [metrics[number] for number in columns],
-        "rows": {dimension: dict(sorted(values.items(), key=_by_queries)) for dimension, values in rows.items()},
+        "rows": {
+            dimension: dict(sorted(values.items(), key=None if dimension == "group size" else _by_queries))
+            for dimension, values in rows.items()
+        },
         "more": len(sliced) - len(columns),
     }
 

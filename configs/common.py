@@ -59,6 +59,9 @@ def common(*, batch_size: int) -> ConfigDict:
     config.mesh.fsdp = 1  # devices over which parameters and optimizer state are sharded
 
     config.log_every = 50  # steps
+    config.evaluate = ConfigDict()  # a few numbers on a fixed sample of the validation split, while training
+    config.evaluate.every_steps = 500  # and at step 0 and at the end; 0 never
+    config.evaluate.products = 512  # of the sample, at most
     config.checkpoint = ConfigDict()
     config.checkpoint.every_steps = 1000
     config.checkpoint.keep = 2

@@ -29,18 +29,19 @@ from ecommerce_vl.data.tokenizer import load_tokenizer, tokenizer_digest
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training import workdir as workdirs
-from ecommerce_vl.training.checkpoint import Checkpoints, digests
+from ecommerce_vl.training.checkpoint import Checkpoints, DamagedCheckpoint, digests
 from ecommerce_vl.training.state import define_model
 
 ImageLike = bytes | str | os.PathLike | Image.Image
 BATCH_SIZE = 256
 
 
-def load(workdir: str | Path, *, log: Callable[[str], None] = print) -> Encoder:
+def load(workdir: str | Path, *, step: int | None = None, log: Callable[[str], None] = print) -> Encoder:
     """The encoder of a run's newest sound checkpoint, on the first device.
 
     Args:
       workdir: written by `python -m ecommerce_vl.train`.
+      step: of the checkpoint to read instead of the newest.
       log: receives a line for every damaged checkpoint that is passed over.
 
     Errors: UserError if there is no run, no checkpoint, or its tokenizer is not the one it was trained with.
@@ -50,7 +51,7 @@ def load(workdir: str | Path, *, log: Callable[[str], None] = print) -> Encoder:
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"no checkpoint in {workdir}; train it first: python -m ecommerce_vl.train --workdir={workdir}")
     checkpoints = Checkpoints(workdir / "checkpoints", log=log)
-    return Encoder(workdir, config, checkpoints)
+    return Encoder(workdir, config, checkpoints, step=step)
 
 
 class Encoder:
@@ -62,7 +63,7 @@ class Encoder:
       space_id: changes if and only if vectors are not comparable.
     """
 
-    def __init__(self, workdir: Path, config: Mapping[str, Any], checkpoints: Checkpoints):
+    def __init__(self, workdir: Path, config: Mapping[str, Any], checkpoints: Checkpoints, *, step: int | None = None):
         self.config, self.batch_size = config, BATCH_SIZE
         self.pipeline = workdirs.read_preprocess(workdir)
         self.tokenizer = load_tokenizer(workdir / "tokenizer", max_length=config["text"]["max_length"])
@@ -71,7 +72,17 @@ class Encoder:
         graphdef, abstract = define_model(system)
         here = NamedSharding(jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",)), P())
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), abstract)
-        restored = checkpoints.restore_latest({"params": abstract}, partial=True)
+        try:
+            restored = (
+                checkpoints.restore_latest({"params": abstract}, partial=True)
+                if step is None
+                else checkpoints.restore(step, {"params": abstract}, partial=True)
+            )
+        except DamagedCheckpoint as error:
+            raise UserError(
+                f"no sound checkpoint of step {step} in {workdir} ({error}); newer ones may have replaced it: "
+                "name a step that is there, or none for the newest"
+            ) from error
         checkpoints.close()
         if restored is None:
             raise UserError(

@@ -29,6 +29,7 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> int:
+    from ecommerce_vl.evaluation.quick import measure
     from ecommerce_vl.systems import build_system
     from ecommerce_vl.training.loop import FINISHED, train
     from ecommerce_vl.training.place import find_place
@@ -37,7 +38,9 @@ def main() -> int:
     place = find_place(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     limits = {"roll_call_s": ROLL_CALL_S.value, "heartbeat_s": HEARTBEAT_S.value, "hang_s": HANG_S.value}
     with join(place, **limits, say=_say) as team:
-        outcome = train(CONFIG.value.to_dict(), Path(WORKDIR.value), build_system=build_system, team=team)
+        outcome = train(
+            CONFIG.value.to_dict(), Path(WORKDIR.value), build_system=build_system, measure=measure, team=team
+        )
     return 0 if outcome == FINISHED else doors.PREEMPTED
 
 

@@ -33,6 +33,7 @@ from ecommerce_vl.training.optimizer import RULES, learning_rate, make_optimizer
 from ecommerce_vl.training.period import Period, check_finite
 from ecommerce_vl.training.preemption import Preemption
 from ecommerce_vl.training.processes import ALONE, Alone, Team
+from ecommerce_vl.training.quick_evaluation import Measure, QuickEvaluation
 from ecommerce_vl.training.schedule import Stage, make_stages
 from ecommerce_vl.training.state import define_model, make_state
 from ecommerce_vl.training.step import make_train_step
@@ -47,6 +48,7 @@ def train(
     workdir: Path,
     *,
     build_system: Callable,
+    measure: Measure | None = None,
     log: Callable[[str], None] = print,
     team: Team | Alone = ALONE,
 ) -> str:
@@ -56,6 +58,7 @@ def train(
       config: see `configs/eclip.py`.
       workdir: the run directory; one that was stopped goes on.
       build_system: (config, vocab_size) -> system.
+      measure: what the quick evaluation measures; None, or `evaluate.every_steps` of 0, leaves it out.
       log: receives lines for people, those of the main process only.
       team: the processes of this run, already joined.
 
@@ -66,12 +69,13 @@ def train(
     validate(config)
     preemption = Preemption()
     try:
-        return _train(config, workdir, build_system=build_system, preemption=preemption, log=log, team=team)
+        rooms = {"build_system": build_system, "measure": measure, "team": team}
+        return _train(config, workdir, **rooms, preemption=preemption, log=log)
     finally:
         preemption.close()
 
 
-def _train(config, workdir: Path, *, build_system: Callable, preemption: Preemption, log: Callable, team) -> str:
+def _train(config, workdir: Path, *, build_system: Callable, measure, preemption: Preemption, log, team) -> str:
     if not team.is_main:
         log = lambda line: None
     # -- Run directory, devices, data --------------------------------------------------------------------------------
@@ -161,6 +165,20 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
         mesh=mesh,
         rows_per_stream=stream_rows,
     )
+    evaluate_every = config["evaluate"]["every_steps"] if measure else 0
+    evaluate = evaluate_every and QuickEvaluation(
+        data,
+        num_products=config["evaluate"]["products"],
+        batch_size=batch_size,
+        pipeline=pipeline,
+        tokenizer=tokenizer,
+        system=system,
+        graphdef=graphdef,
+        param_shardings=jax.tree.map(lambda leaf: leaf.sharding, abstract_state.params),
+        mesh=mesh,
+        measure=measure,
+        log=log,
+    )
     writer = MetricWriter(workdir, resume_step=start) if team.is_main else NoWriter()
     read = partial(
         training_batches,
@@ -180,6 +198,8 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
     guard = contextlib.ExitStack()
     guard.enter_context(jax.transfer_guard("disallow"))
     try:
+        if evaluate and start == 0:
+            period.leave_out(evaluate(0, state.params, writer))
         for step in range(start, num_steps):
             batch = period.wait(_next_batch, batches, preemption, team)
             previous, pending = pending, None
@@ -196,6 +216,11 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
                 pending = (writer if row else None, done, metrics)
             if previous is not None:
                 period.report(*previous)
+            if evaluate and batch is not None and (last or done % evaluate_every == 0):
+                if pending is not None:
+                    period.report(*pending)
+                    pending = None
+                period.leave_out(evaluate(done, state.params, writer))
             if done > saved and (stop or last or done % config["checkpoint"]["every_steps"] == 0):
                 if pending is not None:
                     period.report(*pending)
@@ -228,7 +253,7 @@ def validate(config: Mapping[str, Any]) -> None:
 
     Errors: UserError, one for the first thing that is wrong.
     """
-    image, checkpoint, mesh = config["image"], config["checkpoint"], config["mesh"]
+    image, checkpoint, mesh, evaluate = config["image"], config["checkpoint"], config["mesh"], config["evaluate"]
     encoders = [(name, part) for name, part in config.items() if isinstance(part, Mapping) and "heads" in part]
     rules = (
         (image["size"] % image["patch_size"] == 0, "image.size", image["size"], f"a multiple of {image['patch_size']}"),
@@ -239,6 +264,8 @@ def validate(config: Mapping[str, Any]) -> None:
         (config["batch_size"] > 1, "batch_size", config["batch_size"], "at least 2, since the others are negatives"),
         (config["streams"] > 0, "streams", config["streams"], "at least 1, which encodes the whole batch at once"),
         (config["log_every"] > 0, "log_every", config["log_every"], "at least 1"),
+        (evaluate["every_steps"] >= 0, "evaluate.every_steps", evaluate["every_steps"], "at least 1, or 0 for never"),
+        (evaluate["products"] > 1, "evaluate.products", evaluate["products"], "at least 2, since a pool is needed"),
         (checkpoint["every_steps"] > 0, "checkpoint.every_steps", checkpoint["every_steps"], "at least 1"),
         (checkpoint["keep"] > 1, "checkpoint.keep", checkpoint["keep"], "at least 2, since the newest may be damaged"),
         (mesh["fsdp"] > 0, "mesh.fsdp", mesh["fsdp"], "at least 1"),

@@ -24,7 +24,7 @@ from ecommerce_vl.files import write_json
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers", "pillow")
 # Changing these between restarts changes neither the model nor the numbers it is trained to.
-FREE = ("data.path", "data.num_workers", "log_every", "checkpoint.", "mesh.", "streams")
+FREE = ("data.path", "data.num_workers", "log_every", "checkpoint.", "evaluate.", "mesh.", "streams")
 
 
 def versions() -> dict[str, str]:

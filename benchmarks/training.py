@@ -54,7 +54,8 @@ def random_batch(config: ConfigDict, mesh: Mesh | None = None) -> dict:
         "image": rng.integers(0, 256, (rows, size, size, 3)).astype(np.uint8),
         "text_ids": rng.integers(3, config.text.vocab_size, (rows, length)).astype(np.int32),
         "text_mask": np.ones((rows, length), bool),
-        **{name: np.ones(rows, bool) for name in ("has_image", "has_text", "valid")},
+        **{name: np.ones(rows, bool) for name in ("has_image", "has_text", "valid", "matched")},
+        "hard_mismatch": np.zeros(rows, bool),
         **{name: np.arange(rows, dtype=np.int32) for name in keys},
     }
     return batch if mesh is None else jax.device_put(batch, batch_sharding(mesh))

@@ -125,7 +125,7 @@ def abstract_batch(config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
         "image": of((B, side, side, 3), jnp.uint8),
         "text_ids": of((B, length), jnp.int32),
         "text_mask": of((B, length), jnp.bool_),
-        **{name: of((B,), jnp.bool_) for name in ("has_image", "has_text", "valid")},
+        **{name: of((B,), jnp.bool_) for name in ("has_image", "has_text", "valid", "matched", "hard_mismatch")},
         **{name: of((B,), jnp.int32) for name in ("product_key", "catalog_key", "group_key", "category_key")},
     }
 

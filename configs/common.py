@@ -52,6 +52,8 @@ def common(*, batch_size: int) -> ConfigDict:
     config.data.category_power = 1.0  # a leaf category of n products is drawn by n^this; 0.7 lifts the rare ones
     config.data.image_dropout = 0.0  # probability that a product with a picture and a text loses its picture
     config.data.text_dropout = 0.0  # or its text, never both; for losses that can do with one
+    config.data.mismatch = 0.0  # share of rows whose picture or text is that of another product of the batch
+    config.data.mismatch_same_category = 0.5  # of these, the share whose partner is of the same leaf category
     config.data.num_workers = 4  # processes that decode on each host; 0 decodes in threads
 
     config.mesh = ConfigDict()

@@ -62,12 +62,14 @@ class ToExample:
         """The rows b = num_rows of a batch, each from its record and its own generator.
 
         Returns: `image` (b,H,W,3) uint8, `text_ids` (b,L) int32, `text_mask` (b,L) bool, `has_image`, `has_text`,
-          `valid` (b,) bool, and `product_key`, `catalog_key`, `group_key`, `category_key` (b,) int32.
+          `valid`, `matched`, `hard_mismatch` (b,) bool, and `product_key`, `catalog_key`, `group_key`, `category_key`
+          (b,) int32.
         """
         size = self.image.size
         image = np.empty((num_rows, size, size, 3), np.uint8)  # each row is written below, so once
         has_image, valid = np.zeros(num_rows, bool), np.ones(num_rows, bool)
         keys = np.empty((len(KEYS), num_rows), np.int32)
+        matched, hard_mismatch = np.ones(num_rows, bool), np.zeros(num_rows, bool)
         texts = []
         for row, (record, rng) in enumerate(drawn):
             images, text = record["images"], self.template.enriched(record, rng=rng)
@@ -86,6 +88,8 @@ class ToExample:
                 image[row] = 0
             texts.append(text)
             keys[:, row] = [record[name] for name in KEYS]
+            # Of a record whose picture or text is another product's; see data/mismatch.py.
+            matched[row], hard_mismatch[row] = record.get("matched", True), record.get("hard_mismatch", False)
         # All texts of a batch at once: the arrays around the tokenizer cost as much for one text as for many.
         text_ids, text_mask = self.tokenizer(texts)
         return {
@@ -95,6 +99,8 @@ class ToExample:
             "has_image": has_image,
             "has_text": text_mask.any(axis=1),
             "valid": valid,
+            "matched": matched,
+            "hard_mismatch": hard_mismatch,
             **dict(zip(KEYS, keys, strict=True)),
         }
 

@@ -22,7 +22,9 @@ FEED = flags.DEFINE_string(
     "feed", None, "file, folder, glob, several with commas, or sample:LISTINGS[:SEED]", required=True
 )
 OUT = flags.DEFINE_string("out", None, "folder for the prepared data", required=True)
-CLICKS = flags.DEFINE_string("clicks", None, "click log to mine pairs from: UBI, GA4 export or plain columns")
+CLICKS = flags.DEFINE_string(
+    "clicks", None, "click log to mine pairs from: UBI, GA4 export, Retail API, Coveo or plain columns"
+)
 QUERIES = flags.DEFINE_string("queries", None, "query log beside it, where queries lie in files of their own")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace what an earlier feed or config left in --out")
 EXPLAIN = flags.DEFINE_bool("explain", False, "print what each column becomes, and stop")

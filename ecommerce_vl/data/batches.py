@@ -121,7 +121,8 @@ class _ReadStep:
     def __call__(self, step: int) -> Batch:
         begin = self.first_position + int(step) * self.batch_size
         positions = range(begin + self.process_index, begin + self.batch_size, self.process_count)
-        drawn = ((self.records[self.order[at]], np.random.default_rng((self.seed, at))) for at in positions)
+        # Read before anything is decoded: alternating, the two turn each other's code and data out of the cache.
+        drawn = [(self.records[self.order[at]], np.random.default_rng((self.seed, at))) for at in positions]
         return self.to_example(drawn, num_rows=len(positions))
 
 

@@ -18,13 +18,15 @@ WORKDIR = flags.DEFINE_string("workdir", None, "run directory of the trained sys
 DATA = flags.DEFINE_string("data", None, "folder that prepare wrote", required=True)
 SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "what to measure")
 OUT = flags.DEFINE_string("out", None, "folder for metrics.json and report.html", required=True)
+QUERIES = flags.DEFINE_string("queries", None, "JSONL file of queries with graded judgements of the products")
 SEED = flags.DEFINE_integer("seed", 0, "of bootstrap, baselines and the choice of examples")
 
 
 def main() -> None:
     import ecommerce_vl as vl
     from ecommerce_vl.data.prepared import PreparedData
-    from ecommerce_vl.evaluation import embedding, report, suite
+    from ecommerce_vl.evaluation import comparison, embedding, report, suite
+    from ecommerce_vl.evaluation import queries as judged_queries
     from ecommerce_vl.evaluation.summary import summary
     from ecommerce_vl.progress import Progress
     from ecommerce_vl.training.workdir import write_json
@@ -32,6 +34,7 @@ def main() -> None:
 
     workdir, out = Path(WORKDIR.value), Path(OUT.value)
     data = PreparedData(DATA.value)
+    queries = judged_queries.read(QUERIES.value) if QUERIES.value else None
     encoder = vl.load(workdir)
     splits = {
         name: embedding.embed(encoder, data.records(name), progress=Progress(f"embed {name}"))

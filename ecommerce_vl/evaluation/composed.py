@@ -32,13 +32,21 @@ _SHOWN, _NEIGHBOURS = 5, 6
 
 @dataclass(frozen=True)
 class Flips:
-    """Q products that ask for another colour. Shapes: queries int (Q,), rows of the products; words, Q colours;
-    wanted bool (Q, M), which documents have that colour and the leaf of the query; documents int (M,), rows."""
+    """Q products that ask for another colour.
+
+    Shapes: queries int (Q,), rows of the products; words, Q colours; documents int (M,), rows; shelf int (M,), a number
+    for the leaf and colour of each document, -1 where one is unknown; target int (Q,), the shelf that is asked for.
+    """
 
     queries: np.ndarray
     words: list[str]
-    wanted: np.ndarray
     documents: np.ndarray
+    shelf: np.ndarray
+    target: np.ndarray
+
+    def right(self, rows_QxK: np.ndarray) -> np.ndarray:
+        """Bool (Q, K): which answers, places among the documents, lie on the shelf that was asked for."""
+        return (self.shelf[rows_QxK] == self.target[:, None]) & (rows_QxK >= 0)
 
 
 def run(context: Context, results: Results) -> None:
@@ -53,8 +61,8 @@ def run(context: Context, results: Results) -> None:
     for method in context.methods("image"):
         if method not in _METHODS:
             continue
-        rows = np.concatenate([flips.queries, flips.documents])
-        if holes := sum(context.holes(method, "test", view=view, rows=rows) for view in ("product",)):
+        needed = {"image": flips.queries, "product": flips.documents}
+        if holes := sum(context.holes(method, "test", view=view, rows=rows) for view, rows in needed.items()):
             results.skip(f"composed/sum/{method}", context.no_vectors(holes))
             continue
         for setting, queries, chosen in _compositions(context, method, flips):
@@ -65,22 +73,25 @@ def run(context: Context, results: Results) -> None:
 
 def flip(products: EmbeddedProducts, *, seed: int) -> Flips:
     """The flips of a split: for each product one other colour of its leaf, drawn."""
-    colours = [_colour(known) for known in products.attributes]
-    leaves, documents = products.category_paths, np.flatnonzero(products.present("product"))
-    offered = defaultdict(lambda: defaultdict(list))  # leaf -> colour -> places among the documents
-    for place, row in enumerate(documents):
-        if colours[row] and leaves[row]:
-            offered[leaves[row]][colours[row]].append(place)
-    random, queries, words, wanted = np.random.default_rng(seed), [], [], []
+    documents = np.flatnonzero(products.present("product"))
+    place = [(leaf, _colour(known)) for leaf, known in zip(products.category_paths, products.attributes, strict=True)]
+    number = {key: count for count, key in enumerate(sorted({place[row] for row in documents if all(place[row])}))}
+    colours = defaultdict(list)  # leaf -> its colours, sorted
+    for leaf, colour in number:
+        colours[leaf].append(colour)
+    random, asked = np.random.default_rng(seed), []
     for row in np.flatnonzero(products.present("image") & products.present("product")):
-        others = sorted(set(offered.get(leaves[row], ())) - {colours[row]}) if colours[row] else []
+        leaf, colour = place[row]
+        others = [other for other in colours.get(leaf, ()) if other != colour] if colour else []
         if others:
-            word = others[random.integers(len(others))]
-            queries.append(row)
-            words.append(word)
-            wanted.append(np.isin(np.arange(len(documents)), offered[leaves[row]][word]))
-    shape = (len(queries), len(documents))
-    return Flips(np.array(queries, int), words, np.array(wanted, bool).reshape(shape), documents)
+            asked.append((row, others[random.integers(len(others))]))
+    return Flips(
+        queries=np.array([row for row, _ in asked], int),
+        words=[word for _, word in asked],
+        documents=documents,
+        shelf=np.array([number.get(place[row], -1) for row in documents], int),
+        target=np.array([number[place[row][0], word] for row, word in asked], int),
+    )
 
 
 def _colour(attributes: dict) -> str:
@@ -148,8 +159,7 @@ def _top(products: EmbeddedProducts, flips: Flips, queries, documents) -> tuple[
 
 
 def _success(flips: Flips, rows: np.ndarray) -> np.ndarray:
-    hits = np.take_along_axis(flips.wanted, np.maximum(rows, 0), axis=1) & (rows >= 0)
-    return hits.sum(axis=1) / np.maximum(1, (rows >= 0).sum(axis=1))
+    return flips.right(rows).sum(axis=1) / np.maximum(1, (rows >= 0).sum(axis=1))
 
 
 def _measure(context: Context, results: Results, flips: Flips, *, setting, method, queries, chosen) -> None:
@@ -167,7 +177,7 @@ def _measure(context: Context, results: Results, flips: Flips, *, setting, metho
     }
     estimates = bootstrap.mean_intervals(values, groups=products.components()[flips.queries], seed=context.seed)
     facts = {"candidates": len(flips.documents) - 1, "coverage": len(flips.queries) / len(products)}
-    facts |= {"mean_relevant": float(flips.wanted.sum(axis=1).mean())} | chosen
+    facts |= {"mean_relevant": float(np.bincount(flips.shelf[flips.shelf >= 0])[flips.target].mean())} | chosen
     key = f"composed/{setting}/{method}".rstrip("/")
     results.add(key, {name: vars(found) | facts for name, found in estimates.items()})
     if method == MODEL:
@@ -187,7 +197,8 @@ def _centroids(products: EmbeddedProducts, flips: Flips, documents: np.ndarray) 
 
 def _grid(flips: Flips, rows: np.ndarray, scores: np.ndarray, success: np.ndarray, *, seed: int) -> Grid:
     """Queries at random of those whose first answer is right, and of those whose is not."""
-    first = np.take_along_axis(flips.wanted, np.maximum(rows[:, :1], 0), axis=1)[:, 0] & (rows[:, 0] >= 0)
+    right = flips.right(rows)
+    first = right[:, 0]
     order = np.random.default_rng(seed).permutation(len(rows))
     chosen = [place for side in (first, ~first) for place in order[side[order]][:_SHOWN]]
     return Grid(
@@ -202,8 +213,8 @@ def _grid(flips: Flips, rows: np.ndarray, scores: np.ndarray, success: np.ndarra
                 words=flips.words[place],
                 right=bool(first[place]),
                 neighbours=tuple(
-                    Neighbour(int(flips.documents[row]), float(score), bool(flips.wanted[place, row]))
-                    for row, score in zip(rows[place, :_NEIGHBOURS], scores[place], strict=False)
+                    Neighbour(int(flips.documents[row]), float(score), bool(fits))
+                    for row, score, fits in zip(rows[place, :_NEIGHBOURS], scores[place], right[place], strict=False)
                     if row >= 0
                 ),
             )

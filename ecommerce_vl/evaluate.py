@@ -2,8 +2,8 @@
 
     python -m ecommerce_vl.evaluate --workdir=RUN --data=DATA --split=test --out=EVAL
 
-Writes EVAL/metrics.json and EVAL/report.html. Probes learn from the train split and choose their settings on the
-validation split; the measured split is only measured.
+Writes EVAL/metrics.json, EVAL/report.html and EVAL/per_query.parquet, the value of each query, for comparisons. Probes
+learn from the train split and choose their settings on the validation split; the measured split is only measured.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ DATA = flags.DEFINE_string("data", None, "folder that prepare wrote", required=T
 SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "what to measure")
 OUT = flags.DEFINE_string("out", None, "folder for metrics.json and report.html", required=True)
 QUERIES = flags.DEFINE_string("queries", None, "JSONL file of queries with graded judgements of the products")
+APPROXIMATE = flags.DEFINE_bool("approximate", False, "also how much an approximate index finds of the exact answers")
 SEED = flags.DEFINE_integer("seed", 0, "of bootstrap, baselines and the choice of examples")
 
 
@@ -48,11 +49,14 @@ def main() -> None:
         encoder=encoder,
         untrained=encoder.untrained(),
         records={"test": data.records(SPLIT.value)} | {name: data.records(name) for name in ("train", "validation")},
+        queries=queries,
+        approximate=APPROXIMATE.value,
         seed=SEED.value,
         progress=lambda done, total, name: progress(done, total),
     )
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "metrics.json", results.metrics)
+    comparison.save(out, results)
     seen = encoder.data["fingerprint"] == data.fingerprint
     note = "the data of the training run" if seen else "OTHER data than the run was trained on: splits may overlap"
     info = {

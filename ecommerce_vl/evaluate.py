@@ -4,10 +4,11 @@
     python -m ecommerce_vl.evaluate --workdir=RUN --data=DATA --out=EVAL --follow
     python -m ecommerce_vl.evaluate --compare=EVAL_A,EVAL_B --out=COMPARED
 
-The first writes EVAL/metrics.json and EVAL/report.html. Probes learn from the train split and choose their settings on
-the validation split; the measured split is only measured. The second does so for each new checkpoint of a run that is
-still training, adds a line to EVAL/history.jsonl, and ends when the run is finished, or on SIGTERM with status 75; the
-same command goes on. The third says what differs between two evaluations of the same products, with intervals.
+The first writes EVAL/metrics.json, EVAL/report.html and EVAL/per_query.parquet, the value of each query, for comparisons.
+Probes learn from the train split and choose their settings on the validation split; the measured split is only measured.
+The second does so for each new checkpoint of a run that is still training, adds a line to EVAL/history.jsonl, and ends
+when the run is finished, or on SIGTERM with status 75; the same command goes on. The third says what differs between
+two evaluations of the same products, with intervals.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ WORKDIR = flags.DEFINE_string("workdir", None, "run directory of the trained sys
 DATA = flags.DEFINE_string("data", None, "folder that prepare wrote")
 SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "what to measure")
 OUT = flags.DEFINE_string("out", None, "folder for metrics.json and report.html", required=True)
+QUERIES = flags.DEFINE_string("queries", None, "JSONL file of queries with graded judgements of the products")
+APPROXIMATE = flags.DEFINE_bool("approximate", False, "also how much an approximate index finds of the exact answers")
 SEED = flags.DEFINE_integer("seed", 0, "of bootstrap, baselines and the choice of examples")
 FOLLOW = flags.DEFINE_bool("follow", False, "measure each new checkpoint of a run until it is finished")
 COMPARE = flags.DEFINE_list("compare", [], "two folders that this door wrote, to be compared instead")
@@ -47,7 +50,8 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
     """Measures the newest checkpoint, or that of `step`; returns the metrics."""
     import ecommerce_vl as vl
     from ecommerce_vl.data.prepared import PreparedData
-    from ecommerce_vl.evaluation import embedding, following, report, slices, suite
+    from ecommerce_vl.evaluation import comparison, embedding, following, report, slices, suite
+    from ecommerce_vl.evaluation import queries as judged_queries
     from ecommerce_vl.evaluation.summary import summary
     from ecommerce_vl.files import write_json
     from ecommerce_vl.progress import Progress
@@ -55,6 +59,7 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
 
     workdir = Path(WORKDIR.value)
     data = PreparedData(DATA.value)
+    queries = judged_queries.read(QUERIES.value) if QUERIES.value else None
     encoder = vl.load(workdir, step=step)
     splits = {
         name: embedding.embed(encoder, data.records(name), progress=Progress(f"embed {name}"))
@@ -68,11 +73,14 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
         encoder=encoder,
         untrained=encoder.untrained(),
         records={"test": data.records(SPLIT.value)} | {name: data.records(name) for name in ("train", "validation")},
+        queries=queries,
+        approximate=APPROXIMATE.value,
         seed=SEED.value,
         progress=lambda done, total, name: progress(done, total),
     )
     slices.add(results, seed=SEED.value)
     write_json(out / "metrics.json", results.metrics)
+    comparison.save(out, results)
     seen = encoder.data["fingerprint"] == data.fingerprint
     note = "the data of the training run" if seen else "OTHER data than the run was trained on: splits may overlap"
     info = {

@@ -37,6 +37,7 @@ class Context:
     fine_tune: `(view, train=(records, y), validation=(records, y), test=records, num_classes=C)` -> (scores (N,C) of
       the test records, {what was chosen}); None where the encoder cannot be trained further;
     thorough: also what takes minutes (few-shot, fine-tuning);
+    approximate: also measure an approximate index against exact search (needs the extra `ann`);
     seed: of bootstrap, baselines and whatever is drawn.
     """
 
@@ -50,6 +51,7 @@ class Context:
     pairs: Sequence[Any] = ()
     fine_tune: Callable[..., tuple[np.ndarray, dict]] | None = None
     thorough: bool = False
+    approximate: bool = False
     seed: int = 0
     _cache: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 

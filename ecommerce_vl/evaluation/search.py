@@ -89,7 +89,7 @@ def ranked_blocks(
     placed = _place(gallery, num_queries=queries.shape[0], count=count, norm=norm, devices=devices)
     for start in range(0, queries.shape[0], query_block):
         span = slice(start, min(start + query_block, queries.shape[0]))
-        block = _on_grid(queries[span], grids[0])
+        block = _in_steps(queries[span], grids[0]) * (grids[0] * grids[1])  # so that products are scores
         whole = np.arange(span.stop - span.start)  # queries to be compared with the whole gallery
         keys = np.empty((len(whole), min(k, size)), np.int64)
         if placed is not None:
@@ -200,7 +200,7 @@ def _candidate_keys(queries, gallery, rows_NxC: np.ndarray, *, grid: float, orde
     length = max(1, _RESCORED_BYTES // (8 * rows_NxC.shape[1] * gallery.shape[1]))
     for start in range(0, len(keys), length):
         rows = rows_NxC[start : start + length]
-        scores = (_on_grid(gallery[rows], grid) @ queries[start : start + length, :, None])[..., 0]
+        scores = (_in_steps(gallery[rows], grid) @ queries[start : start + length, :, None])[..., 0]
         keys[start : start + length] = order.keys(scores, rows=rows)
     keys[rows_NxC == own[:, None]] = _ABSENT
     return np.sort(keys, axis=1)[:, ::-1]
@@ -212,7 +212,7 @@ def _best_keys(queries, gallery, *, k: int, grid: float, order: _IdOrder, own: n
     best = np.empty((queries.shape[0], 0), np.int64)
     for left in range(0, size, length):
         rows = np.arange(left, min(left + length, size))
-        scores = queries @ _on_grid(gallery[left : rows[-1] + 1], grid).T
+        scores = queries @ _in_steps(gallery[left : rows[-1] + 1], grid).T
         keys = order.keys(scores.toarray() if issparse(scores) else scores, rows=rows)
         inside = np.flatnonzero((own >= left) & (own <= rows[-1]))
         keys[inside, own[inside] - left] = _ABSENT
@@ -251,10 +251,13 @@ def _grid_step(norm: float) -> float:
     return _GRID * 2.0 ** max(0, np.ceil(np.log2(max(norm, _GRID_NORM) / _GRID_NORM)))
 
 
-def _on_grid(vectors, step: float):
-    """Float64: every component rounded to a multiple of `step`."""
+def _in_steps(vectors, step: float):
+    """Float64 whole numbers: every component in steps of the grid, rounded."""
     if issparse(vectors):
         rounded = vectors.astype(np.float64)
-        rounded.data = np.rint(rounded.data / step) * step
+        rounded.data = np.rint(rounded.data / step)
         return rounded
-    return np.rint(vectors.astype(np.float64) / step) * step
+    if vectors.dtype not in (np.float32, np.float64):
+        vectors = vectors.astype(np.float32)
+    # A power of two scales float32 without error, and rounding it there touches half the memory.
+    return np.rint(vectors * np.asarray(1.0 / step, vectors.dtype)).astype(np.float64)

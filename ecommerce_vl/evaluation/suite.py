@@ -9,19 +9,33 @@ from collections.abc import Callable
 
 from ecommerce_vl.evaluation import (
     adult,
+    approximate,
     attributes,
     category,
     clustering,
+    composed,
     context,
     cross_modal,
     matching,
     product_retrieval,
+    query_retrieval,
 )
 from ecommerce_vl.evaluation.products import EmbeddedProducts
 from ecommerce_vl.evaluation.results import Results
 
 BASELINES = context.BASELINES
-FAMILIES = (product_retrieval, cross_modal, category, attributes, matching, clustering, adult)
+FAMILIES = (
+    product_retrieval,
+    cross_modal,
+    query_retrieval,
+    composed,
+    approximate,
+    category,
+    attributes,
+    matching,
+    clustering,
+    adult,
+)
 
 
 def run(

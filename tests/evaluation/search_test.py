@@ -160,13 +160,13 @@ def test_when_candidates_do_not_suffice_the_whole_gallery_is_compared(monkeypatc
 def test_products_on_the_grid_are_exact():
     """Against rational arithmetic: no float64 sum of unit rows on the grid rounds, whatever its order."""
     random = np.random.default_rng(0)
-    left, right = (search._on_grid(unit_rows(random, 20, 128), search._grid_step(1.0)) for _ in range(2))
+    left, right = (search._in_steps(unit_rows(random, 20, 128), search._grid_step(1.0)) for _ in range(2))
     order = random.permutation(128)
     np.testing.assert_array_equal(left @ right.T, left[:, order] @ right[:, order].T)
     for row, other in zip(left, right, strict=True):
         exact = sum(Fraction(float(a)) * Fraction(float(b)) for a, b in zip(row, other, strict=True))
         assert Fraction(float(row @ other)) == exact
-    long = search._on_grid(100.0 * unit_rows(random, 20, 128), search._grid_step(100.0))
+    long = search._in_steps(100.0 * unit_rows(random, 20, 128), search._grid_step(100.0))
     np.testing.assert_array_equal(long @ long.T, long[:, order] @ long[:, order].T)
 
 

@@ -18,19 +18,22 @@ WORKDIR = flags.DEFINE_string("workdir", None, "run directory of the trained sys
 DATA = flags.DEFINE_string("data", None, "folder that prepare wrote", required=True)
 SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "what to measure")
 OUT = flags.DEFINE_string("out", None, "folder for metrics.json and report.html", required=True)
+PAIRS = flags.DEFINE_list("pairs", [], "files of labelled pairs to match, .jsonl or .jsonl.gz, separated by commas")
+THOROUGH = flags.DEFINE_boolean("thorough", False, "also what takes minutes: few-shot probes, fine-tuning the encoder")
 SEED = flags.DEFINE_integer("seed", 0, "of bootstrap, baselines and the choice of examples")
 
 
 def main() -> None:
     import ecommerce_vl as vl
     from ecommerce_vl.data.prepared import PreparedData
-    from ecommerce_vl.evaluation import embedding, report, suite
+    from ecommerce_vl.evaluation import embedding, pair_files, report, suite
     from ecommerce_vl.evaluation.summary import summary
     from ecommerce_vl.progress import Progress
     from ecommerce_vl.training.workdir import write_json
     from ecommerce_vl.training.writer import read_metrics
 
     workdir, out = Path(WORKDIR.value), Path(OUT.value)
+    pairs = [pair_files.read(file) for file in PAIRS.value]
     data = PreparedData(DATA.value)
     encoder = vl.load(workdir)
     splits = {
@@ -45,6 +48,9 @@ def main() -> None:
         encoder=encoder,
         untrained=encoder.untrained(),
         records={"test": data.records(SPLIT.value)} | {name: data.records(name) for name in ("train", "validation")},
+        pairs=pairs,
+        fine_tune=encoder.fine_tune,
+        thorough=THOROUGH.value,
         seed=SEED.value,
         progress=lambda done, total, name: progress(done, total),
     )

@@ -30,6 +30,7 @@ from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training import workdir as workdirs
 from ecommerce_vl.training.checkpoint import Checkpoints, DamagedCheckpoint, digests
+from ecommerce_vl.training.finetune import fine_tune_classifier
 from ecommerce_vl.training.state import define_model
 
 ImageLike = bytes | str | os.PathLike | Image.Image
@@ -139,11 +140,7 @@ class Encoder:
 
     def embed_views(self, records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """Vectors (N,D) of the views "image", "text" and "product" in one pass; NaN where the modality is absent."""
-        return self._run(
-            [_main_picture(record) for record in records],
-            [self.template.title({"title": record.get("title") or ""}) for record in records],
-            views=("image", "text", "product"),
-        )
+        return self._run(*_inputs(records, self.template), views=("image", "text", "product"))
 
     def embed_images(self, images: Sequence[ImageLike]) -> np.ndarray:
         """One vector (N,D) float32 a picture: encoded bytes, a path, or a PIL image.
@@ -160,6 +157,33 @@ class Encoder:
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
         """One vector (N,D) float32 a search query; a dual encoder reads queries as it reads titles."""
         return self.embed_texts(texts)
+
+    def fine_tune(
+        self,
+        view: str,
+        *,
+        train: tuple[Sequence[Mapping[str, Any]], np.ndarray],
+        validation: tuple[Sequence[Mapping[str, Any]], np.ndarray],
+        test: Sequence[Mapping[str, Any]],
+        num_classes: int,
+        log: Callable[[str], None] = print,
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        """Class scores (N,C) float64 of `test` from a copy of the encoder trained on with a linear head over `view`.
+
+        See `training/finetune.py`; the encoder itself stays as it is.
+        """
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            return fine_tune_classifier(
+                lambda params, batch: self._embed(params, batch, (view,))[view],
+                self.params,
+                lambda records: self._batch(*_inputs(records, self.template), pool=pool, strict=False),
+                train=train,
+                validation=validation,
+                test=test,
+                num_classes=num_classes,
+                dim=self.dim,
+                log=log,
+            )
 
     def _run(self, images, texts, *, views, strict=False) -> dict[str, np.ndarray]:
         out = {view: np.full((len(texts), self.dim), np.nan, np.float32) for view in views}
@@ -210,6 +234,12 @@ class Encoder:
                 name = f"{len(image)} bytes" if isinstance(image, bytes) else str(image)
                 raise UserError(f"cannot read the picture {name}: {error}; expected JPEG, PNG or WebP") from error
             return None
+
+
+def _inputs(records: Sequence[Mapping[str, Any]], template: TextTemplate) -> tuple[list, list[str]]:
+    """The main pictures and the texts of records."""
+    texts = [template.title({"title": record.get("title") or ""}) for record in records]
+    return [_main_picture(record) for record in records], texts
 
 
 def _main_picture(record: Mapping[str, Any]) -> ImageLike | None:

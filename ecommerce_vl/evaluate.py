@@ -4,11 +4,11 @@
     python -m ecommerce_vl.evaluate --workdir=RUN --data=DATA --out=EVAL --follow
     python -m ecommerce_vl.evaluate --compare=EVAL_A,EVAL_B --out=COMPARED
 
-The first writes EVAL/metrics.json, EVAL/report.html and EVAL/per_query.parquet, the value of each query, for comparisons.
-Probes learn from the train split and choose their settings on the validation split; the measured split is only measured.
-The second does so for each new checkpoint of a run that is still training, adds a line to EVAL/history.jsonl, and ends
-when the run is finished, or on SIGTERM with status 75; the same command goes on. The third says what differs between
-two evaluations of the same products, with intervals.
+The first writes EVAL/metrics.json, EVAL/report.html and EVAL/per_query.parquet, the value of each query, for
+comparisons. Probes learn from the train split and choose their settings on the validation split; the measured split is
+only measured. The second does so for each new checkpoint of a run that is still training, adds a line to
+EVAL/history.jsonl, and ends when the run is finished, or on SIGTERM with status 75; the same command goes on. The third
+says what differs between two evaluations of the same products, with intervals.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "what to meas
 OUT = flags.DEFINE_string("out", None, "folder for metrics.json and report.html", required=True)
 QUERIES = flags.DEFINE_string("queries", None, "JSONL file of queries with graded judgements of the products")
 APPROXIMATE = flags.DEFINE_bool("approximate", False, "also how much an approximate index finds of the exact answers")
+PAIRS = flags.DEFINE_list("pairs", [], "files of labelled pairs to match, .jsonl or .jsonl.gz, separated by commas")
+THOROUGH = flags.DEFINE_boolean("thorough", False, "also what takes minutes: few-shot probes, fine-tuning the encoder")
 SEED = flags.DEFINE_integer("seed", 0, "of bootstrap, baselines and the choice of examples")
 FOLLOW = flags.DEFINE_bool("follow", False, "measure each new checkpoint of a run until it is finished")
 COMPARE = flags.DEFINE_list("compare", [], "two folders that this door wrote, to be compared instead")
@@ -50,7 +52,7 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
     """Measures the newest checkpoint, or that of `step`; returns the metrics."""
     import ecommerce_vl as vl
     from ecommerce_vl.data.prepared import PreparedData
-    from ecommerce_vl.evaluation import comparison, embedding, following, report, slices, suite
+    from ecommerce_vl.evaluation import comparison, embedding, following, pair_files, report, slices, suite
     from ecommerce_vl.evaluation import queries as judged_queries
     from ecommerce_vl.evaluation.summary import summary
     from ecommerce_vl.files import write_json
@@ -58,6 +60,7 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
     from ecommerce_vl.training.writer import read_metrics
 
     workdir = Path(WORKDIR.value)
+    pairs = [pair_files.read(file) for file in PAIRS.value]
     data = PreparedData(DATA.value)
     queries = judged_queries.read(QUERIES.value) if QUERIES.value else None
     encoder = vl.load(workdir, step=step)
@@ -75,6 +78,9 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
         records={"test": data.records(SPLIT.value)} | {name: data.records(name) for name in ("train", "validation")},
         queries=queries,
         approximate=APPROXIMATE.value,
+        pairs=pairs,
+        fine_tune=encoder.fine_tune,
+        thorough=THOROUGH.value,
         seed=SEED.value,
         progress=lambda done, total, name: progress(done, total),
     )

@@ -101,3 +101,26 @@ def test_damaged_bytes_leave_the_title(encoder):
     records = [{"title": "red shoe", "images": [b"not a picture"]}, {"title": "red shoe"}]
     damaged, without = encoder.embed_products(records)
     np.testing.assert_allclose(damaged, without, atol=1e-6)
+
+
+def test_the_untrained_encoder_is_the_start_of_the_run_and_another_space(encoder, records):
+    untrained = encoder.untrained()
+    assert untrained.space_id != encoder.space_id and untrained.step == 0
+    assert untrained.space_id == encoder.untrained().space_id
+    trained = encoder.embed_views(records[:4])["product"]
+    assert not np.allclose(untrained.embed_views(records[:4])["product"], trained)
+    np.testing.assert_array_equal(encoder.embed_views(records[:4])["product"], trained)
+
+
+def test_fine_tuning_scores_classes_and_leaves_the_encoder(encoder, records, monkeypatch):
+    from ecommerce_vl.training import finetune
+
+    monkeypatch.setattr(finetune, "LEARNING_RATES", (1e-3,))
+    monkeypatch.setattr(finetune, "EPOCHS", 1)
+    shown = [record for record in records if record["images"]][:8]
+    labels, before = np.arange(8) % 2, encoder.embed_views(shown)["image"]
+    scores, chosen = encoder.fine_tune(
+        "image", train=(shown, labels), validation=(shown, labels), test=shown[:3], num_classes=2, log=lambda line: None
+    )
+    assert scores.shape == (3, 2) and np.isfinite(scores).all() and chosen["learning_rate"] == 1e-3
+    np.testing.assert_array_equal(encoder.embed_views(shown)["image"], before)

@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from ecommerce_vl.evaluation import bootstrap, metrics, probes
+from ecommerce_vl.evaluation import bootstrap, figures, metrics, probes
 from ecommerce_vl.evaluation.context import MODEL, Context
 from ecommerce_vl.evaluation.products import VIEWS, EmbeddedProducts
 from ecommerce_vl.evaluation.ratios import or_nan
@@ -158,6 +158,7 @@ def few_shot_rows(train_y: np.ndarray, *, shots: int, seed: tuple) -> np.ndarray
 
 def _few_shots(context: Context, results: Results, prefix: str, *, features: dict, pool: Pool) -> None:
     """Means over five draws of the training rows; C from validation, for each draw."""
+    points = []
     for shots in SHOTS:
         drawn = [few_shot_rows(pool.train_y, shots=shots, seed=(context.seed, shots, draw)) for draw in range(DRAWS)]
         fits = [
@@ -183,6 +184,12 @@ def _few_shots(context: Context, results: Results, prefix: str, *, features: dic
             "top1_deviation": np.std(tops),
         }
         results.add(f"{prefix}/few_shot_{shots}", {name: vars(one) | shared for name, one in estimates.items()})
+        top = estimates["top1"]
+        points.append((shots, top.value, top.low, top.high))
+    view = prefix.split("/")[1]
+    curve = results.figures.get(f"category/{view}/few_shot")
+    series = (curve.series if curve else {}) | {prefix.removeprefix(f"category/{view}").strip("/"): tuple(points)}
+    results.figures[f"category/{view}/few_shot"] = figures.Curve("training rows a class", "top 1", series, log_x=True)
 
 
 def _fine_tune(context: Context, results: Results, *, pool: Pool, view: str) -> None:
@@ -211,6 +218,10 @@ def _note(context: Context, results: Results, prefix: str, *, scores: np.ndarray
         "top1": right[:, 0].astype(np.float64),
         "top5": right.any(axis=1).astype(np.float64),
     }
+    if prefix.count("/") == 2:  # the model's
+        results.figures[prefix] = figures.Confusion(
+            classes=tuple(pool.classes), true=pool.test_y, predicted=ranked[:, 0], rows=pool.test
+        )
 
 
 def majority_scores(pool: Pool) -> np.ndarray:

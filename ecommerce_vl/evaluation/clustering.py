@@ -78,12 +78,13 @@ def linkage(vectors) -> np.ndarray:
     """SciPy's merge table of average linkage over cosine distances."""
     similarity = vectors @ vectors.T
     similarity = similarity.toarray() if issparse(similarity) else np.asarray(similarity, np.float64)
-    return hierarchy.linkage(1.0 - similarity[np.triu_indices(len(similarity), k=1)], method="average")
+    distances = 1.0 - similarity[np.triu_indices(len(similarity), k=1)]
+    # Rounded as all scores are, so that equal rows are at 0 and not just beside it.
+    return hierarchy.linkage(np.maximum(distances.round(6), 0.0), method="average")
 
 
-def cut(merges: np.ndarray, *, threshold: float) -> np.ndarray:
-    """Int (N,): clusters whose mean cosine is at least the threshold, larger ones than 200 cut again further down."""
-    distance = 1.0 - threshold
+def cut(merges: np.ndarray, *, distance: float) -> np.ndarray:
+    """Int (N,): clusters merged within a distance (1 - mean cosine); those above 200 are cut again further down."""
     labels = hierarchy.fcluster(merges, distance, criterion="distance")
     while distance > 1e-6:
         sizes = np.bincount(labels)
@@ -141,12 +142,13 @@ def _measure_method(context: Context, results: Results, prefix: str, *, rows, tr
         results.skip(f"{prefix}/average_linkage", reason)
     else:
         merges = {split: linkage(table) for split, table in vectors.items()}
-        threshold, _ = best_cut(
-            lambda threshold: cut(merges["validation"], threshold=threshold),
-            candidates=1.0 - merges["validation"][:, 2],
+        nearness, _ = best_cut(
+            lambda nearness: cut(merges["validation"], distance=-nearness),
+            candidates=-merges["validation"][:, 2],
             truth=truth["validation"],
         )
-        note(f"{prefix}/average_linkage", predicted=cut(merges["test"], threshold=threshold), threshold=threshold)
+        predicted = cut(merges["test"], distance=-nearness)
+        note(f"{prefix}/average_linkage", predicted=predicted, threshold=1.0 + nearness)
     clusters = len(np.unique(truth["test"]))
     predicted = spherical_kmeans(vectors["test"], clusters=clusters, seed=context.seed)
     note(f"{prefix}/kmeans", predicted=predicted, clusters=clusters)

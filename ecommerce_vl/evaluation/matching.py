@@ -45,10 +45,13 @@ def run(context: Context, results: Results) -> None:
 
 
 def cosines(left, right) -> np.ndarray:
-    """Float64 (P,): inner products row by row, of dense or CSR unit rows."""
+    """Float64 (P,): inner products row by row, of dense or CSR unit rows, rounded to 1e-6.
+
+    Rounded, because equal listings have cosines of 1 give or take 1e-7, and a threshold would fall between them.
+    """
     if issparse(left):
-        return np.asarray(left.multiply(right).sum(axis=1)).ravel()
-    return np.einsum("pd,pd->p", np.asarray(left, np.float64), np.asarray(right, np.float64))
+        return np.asarray(left.multiply(right).sum(axis=1)).ravel().round(6)
+    return np.einsum("pd,pd->p", np.asarray(left, np.float64), np.asarray(right, np.float64)).round(6)
 
 
 def network(train: tuple, match: np.ndarray, *, validation: tuple, validation_match, seed: int):

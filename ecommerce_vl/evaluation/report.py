@@ -58,11 +58,11 @@ def write_report(
         tables=tables.tables(results.metrics),
         slices=_slices(results.metrics),
         fewest=MIN_QUERIES,
-        confusions=[_confusion(key, one, cards) for key, one in _of(results, figures.Confusion).items()],
-        precision_recall=curves.precision_recall(_of(results, figures.PrecisionRecall)),
-        mistakes=[_mistakes(key, one, cards) for key, one in _of(results, figures.PrecisionRecall).items()],
-        clusters=[_clusters(key, one, cards) for key, one in _of(results, figures.Clusters).items()],
-        values=curves.values(_of(results, figures.Curve)),
+        confusions=[_confusion(key, one, cards) for key, one in _of(results, figures.Confusion, most=3).items()],
+        precision_recall=curves.precision_recall(_of(results, figures.PrecisionRecall, most=9)),
+        mistakes=[_mistakes(key, one, cards) for key, one in _of(results, figures.PrecisionRecall, most=4).items()],
+        clusters=[_clusters(key, one, cards) for key, one in _of(results, figures.Clusters, most=3).items()],
+        values=curves.values(_of(results, figures.Curve, most=9)),
         map=_map(cards, seed=seed),
         training=curves.training(history),
         grids=[_grid(results.grids[key], cards) for key in sorted(results.grids, key=_place)],
@@ -79,8 +79,10 @@ def _place(key: str) -> int:
     return SHOWN.index(key) if key in SHOWN else len(SHOWN)
 
 
-def _of(results: Results, kind: type) -> dict:
-    return {key: figure for key, figure in results.figures.items() if isinstance(figure, kind)}
+def _of(results: Results, kind: type, *, most: int) -> dict:
+    """At most so many figures of a kind, some of every task; the page would be all pictures otherwise."""
+    found = [key for key, figure in results.figures.items() if isinstance(figure, kind)]
+    return {key: results.figures[key] for key in tables.representative(found, most=most)}
 
 
 def _slices(metrics: Mapping[str, dict]) -> dict:
@@ -90,7 +92,7 @@ def _slices(metrics: Mapping[str, dict]) -> dict:
         number, mark, name = key.partition(tables.SLICE)
         if mark:
             sliced.setdefault(number, {})[name] = entry
-    columns = _chosen(list(sliced))
+    columns = tables.representative(list(sliced), most=_SLICE_COLUMNS)
     rows: dict[str, dict[str, list]] = {}
     for number in columns:
         for name in sliced[number]:
@@ -109,16 +111,6 @@ def _slices(metrics: Mapping[str, dict]) -> dict:
 
 def _by_queries(item: tuple[str, list]) -> tuple:
     return (-max(entry["n"] for entry in item[1] if entry), item[0])
-
-
-def _chosen(numbers: list[str]) -> list[str]:
-    """At most seven numbers for the columns, every task before a second row of any, the product view first."""
-    tasks: dict[str, list[str]] = {}
-    for number in numbers:
-        tasks.setdefault(number.split("/")[0], []).append(number)
-    queues = [sorted(mine, key=lambda number: "/product" not in number) for mine in tasks.values()]
-    in_turn = [queue[at] for at in range(max(map(len, queues), default=0)) for queue in queues if at < len(queue)]
-    return sorted(in_turn[:_SLICE_COLUMNS], key=numbers.index)
 
 
 def _column(number: str) -> dict:

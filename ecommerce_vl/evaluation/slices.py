@@ -54,6 +54,8 @@ def add(results: Results, *, seed: int = 0) -> None:
         task, *parts = prefix.split("/")
         main = next((name for name in describe(task)[2] if name in values), None)
         rows = np.asarray(values.get("rows", ()), int)
+        if "ids" in values:  # words ask, and no product
+            continue
         if main is None or without_baseline(tuple(parts))[1] or not len(rows) or (rows < 0).any():
             continue
         for dimension, names in known.items():

@@ -2,8 +2,8 @@
 
 The invariant: a table is read off the keys alone. A key is task/setting/[baseline/][probe/]metric, with "/slice=…"
 after it where it is of a part of the queries; a baseline stands in the row of the model whose key is the same without
-it (one of no setting, such as the most frequent category, in every row). Every measured number is in the whole table of
-its task; the short one above shows the metrics of `TASKS` and, of the first of them, the baselines.
+it, or begins so (the most frequent category has no probe, and stands beside all of them). Every measured number is in
+the whole table of its task; the short one above shows the metrics of `TASKS` and, of the first of them, the baselines.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ecommerce_vl.evaluation.products import VIEWS
 from ecommerce_vl.evaluation.suite import BASELINES
 
 SLICE = "/slice="
 SHORT_METRICS = 4  # columns of a short table
+SHORT_ROWS = 14
+MEANS = ("mean", "weighted_mean")  # settings that stand for the others of their task
 # task -> (title, question, metrics of the short table, the first of which the baselines are shown in).
 TASKS = {
     "image_text": (
@@ -56,12 +59,12 @@ TASKS = {
     "attributes": (
         "Attributes",
         "Can a product's attributes be read from its vector? What a feed does not say is unknown, not wrong.",
-        ("micro_f1", "macro_f1", "map", "coverage@precision0.95"),
+        ("micro_f1", "macro_f1", "map", "coverage_at_precision"),
     ),
     "matching": (
         "Product matching",
         "Are two listings the same product? The threshold was chosen on the validation split.",
-        ("f1", "pr_auc", "recall@precision0.95", "roc_auc"),
+        ("f1", "pr_auc", "recall_at_precision_0.95", "roc_auc"),
     ),
     "clustering": (
         "Product clustering",
@@ -71,7 +74,7 @@ TASKS = {
     "adult": (
         "Adult products",
         "Are products that need an age check recognised? What a feed does not say is left out.",
-        ("pr_auc", "f1", "roc_auc", "recall@precision0.9"),
+        ("pr_auc", "f1", "roc_auc", "recall_at_precision_0.9"),
     ),
 }
 _NAMES = {
@@ -198,13 +201,14 @@ def _table(task: str, methods: dict[tuple[str, ...], dict[str, dict]]) -> Table:
         if not name or short[0] not in entries:
             continue
         for model in methods:
-            if not without_baseline(model)[1] and base in (model, ()):
+            if not without_baseline(model)[1] and model[: len(base)] == base:
                 beside.setdefault(model, {})[name] = entries[short[0]]
     rows = tuple(
         Row(_label(parts), not without_baseline(parts)[1], entries, beside.get(parts, {}), facts[parts])
         for parts, entries in methods.items()
     )
-    shown = tuple(row for row in rows if row.is_model and set(row.entries) & set(short))
+    shown = _short_rows([parts for parts, entries in methods.items() if set(entries) & set(short)])
+    shown = tuple(row for row, parts in zip(rows, methods, strict=True) if parts in shown)
     return Table(
         task=task,
         title=title,
@@ -216,6 +220,27 @@ def _table(task: str, methods: dict[tuple[str, ...], dict[str, dict]]) -> Table:
         facts=heads,
         rows=rows,
     )
+
+
+def _short_rows(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The model's rows, at most 14: means first where there are more, then what knows picture and title."""
+    mine = [parts for parts in rows if not without_baseline(parts)[1]]
+    return sorted(mine, key=lambda parts: (parts[:1] not in [(mean,) for mean in MEANS], "product" not in parts))[
+        :SHORT_ROWS
+    ]
+
+
+def representative(keys: list[str], *, most: int) -> list[str]:
+    """At most so many keys task/setting/…, each task and setting in turn, what knows picture and title first."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for key in keys:
+        task, *parts = key.split("/")
+        setting = next((part for part in parts[:1] if part not in VIEWS), "")
+        groups.setdefault((task, setting), []).append(key)
+    queues = [sorted(mine, key=lambda key: "product" not in key.split("/")) for mine in groups.values()]
+    turns = range(max(map(len, queues), default=0))
+    in_turn = [queue[at] for at in turns for queue in queues if at < len(queue)]
+    return sorted(in_turn[:most], key=keys.index)
 
 
 def _label(parts: tuple[str, ...]) -> str:

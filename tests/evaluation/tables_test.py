@@ -31,6 +31,7 @@ def test_a_baseline_stands_beside_the_row_that_it_belongs_to():
         "random": 0.2, "colour_histogram": 0.4, "majority": 0.3,
     }  # fmt: skip
     assert {name: one["value"] for name, one in knn.baselines.items()} == {"majority": 0.3}
+    assert first.short[0].baselines["random"] is METRICS["image_text/i2t/random/hit@10"]
     assert set(second.baselines) == {"random", "colour_histogram", "majority"}
 
 
@@ -58,3 +59,32 @@ def test_parts_of_keys_have_names():
     assert tables.named("image2product") == "picture → picture and title"
     assert tables.named("few_shot_4") == "few shot 4"
     assert tables.named("hit@10") == "hit@10"
+
+
+def test_a_task_of_many_rows_shows_its_means_first():
+    rows = {
+        f"attributes/a{number}/{view}/linear/micro_f1": entry(0.5)
+        for number in range(9)
+        for view in ("image", "product")
+    }
+    rows |= {"attributes/mean/image/linear/micro_f1": entry(0.4), "attributes/a0/product/majority/micro_f1": entry(0.1)}
+    (table,) = tables.tables(rows)
+    labels = [row.label for row in table.short]
+    assert len(labels) == tables.SHORT_ROWS and "mean · picture · linear probe" in labels
+    assert sum("picture and title" in label for label in labels) == 9
+    assert table.short[0].baselines == {} and table.short[1].baselines["majority"]["value"] == 0.1
+    assert len(table.rows) == 20
+
+
+def test_representatives_are_of_every_task_and_setting():
+    keys = [
+        f"matching/{pairs}/{view}/cosine" for pairs in ("random_pairs", "hard_pairs") for view in ("image", "product")
+    ]
+    keys += [f"adult/{view}/linear" for view in ("image", "text", "product")]
+    chosen = tables.representative(keys, most=3)
+    assert chosen == [
+        "matching/random_pairs/product/cosine",
+        "matching/hard_pairs/product/cosine",
+        "adult/product/linear",
+    ]
+    assert tables.representative(keys, most=99) == keys and tables.representative([], most=3) == []

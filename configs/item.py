@@ -60,12 +60,13 @@ def _small_catalog(config: ConfigDict, name: str) -> None:
     """Updates are what is scarce: small batches, a convolutional stem, Muon; chosen on the validation split."""
     config.batch_size = 128
     config.image.stem = "conv"
-    config.joint.depth = 2
+    config.joint.width, config.joint.depth, config.joint.heads = 128, 2, 4
+    config.text.max_length = 24
     config.text.vocab_size = {"sample": 2_000, "myntra": 4_000}[name]
     config.augment.crop_scale, config.augment.mirror = (0.5, 1.0), 0.5
     config.optimizer.name, config.optimizer.learning_rate = "muon", 4e-3
     config.optimizer.warmup_samples = 5_000
-    config.total_samples = {"sample": 40 * 1_500, "myntra": 20 * 7_445}[name]
+    config.total_samples = {"sample": 26 * 1_500, "myntra": 20 * 7_445}[name]
     config.data.num_workers = 0
     config.log_every = 20
     config.checkpoint.every_steps = 100

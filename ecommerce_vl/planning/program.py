@@ -72,7 +72,9 @@ def compile_step(config: Mapping[str, Any], topology: Topology, *, rows: int) ->
     step, state, batch = _define(config, mesh)
     flops, loss_flops = flops_of(step, state, batch)
     kept = copy.deepcopy(config)
-    kept["image"]["remat"] = kept["text"]["remat"] = "none"
+    for part in kept.values():
+        if isinstance(part, Mapping) and "remat" in part:
+            part["remat"] = "none"
     model_flops, _ = flops_of(*_define(kept, mesh))
     try:
         compiled = step.lower(state, batch).compile()

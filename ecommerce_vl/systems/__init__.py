@@ -22,8 +22,9 @@ from collections.abc import Mapping
 
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems.eclip import EClip
+from ecommerce_vl.systems.item import Item
 
-SYSTEMS = {"eclip": EClip}
+SYSTEMS = {"eclip": EClip, "item": Item}
 NO_SYMBOLS: Mapping[str, int] = {}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ecommerce_vl.data.batches import Batch, ToExample
+from ecommerce_vl.data.item_pairs import ItemPairs
 from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.data.sampling import Order, keys_of, training_order
 from ecommerce_vl.errors import UserError
@@ -20,10 +21,12 @@ class Source(Protocol):
     """Args:
     items: random access and picklable; what `to_batch` gets, each with its own generator.
     description: of the items, for the log.
+    digest: of which items there are beyond the products of the data, "" if nothing is; a run goes on with the same.
     """
 
     items: Sequence[Any]
     description: str
+    digest: str
 
     def order(self, *, batch_size: int, seed: int) -> Order: ...
 
@@ -35,6 +38,8 @@ class Products:
 
     Errors: UserError if there is none.
     """
+
+    digest = ""
 
     def __init__(self, data: PreparedData, options: Mapping[str, Any]):
         self._data, self._options = data, options
@@ -65,7 +70,7 @@ class Products:
         return to_example
 
 
-SOURCES = {"products": Products}
+SOURCES = {"products": Products, "item_pairs": ItemPairs}
 
 
 def open_source(data: PreparedData, options: Mapping[str, Any]) -> Source:

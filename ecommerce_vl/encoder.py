@@ -105,7 +105,7 @@ class Encoder:
             "max_length": config["text"]["max_length"],
             "template": "title",
         }
-        self.fusion = {"kind": "norm(image + text)", "missing": "the other one"}
+        self.fusion = {"kind": system.fusion, "missing": "the other one"}
         self.data = meta["data"]
         self._system = system
         self._embed = jax.jit(
@@ -184,6 +184,30 @@ class Encoder:
                 dim=self.dim,
                 log=log,
             )
+
+    def embed_composed(
+        self, images: Sequence[ImageLike], texts: Sequence[str], *, text_weight: float | None = None
+    ) -> np.ndarray:
+        """One vector (N,D) float32 for each picture and the words beside it: this product, but as the words say.
+
+        A joint encoder reads the picture and the words in one pass, as it reads a product. Of two towers it is
+        norm(image + lambda text).
+
+        Args:
+          images, texts: as in `embed_images` and `embed_texts`; where a text is empty, the picture is all.
+          text_weight: lambda, 1 by default; of two towers only.
+
+        Errors: UserError that names the first picture that cannot be read; ValueError for a `text_weight` where a
+          joint encoder has none.
+        """
+        if self.fusion["kind"] == "joint encoder":
+            if text_weight is not None:
+                raise ValueError(f"text_weight is {text_weight}; {self.name} reads both in one pass, without a weight")
+            return self._run(images, texts, views=("product",), strict=True)["product"]
+        vectors = self._run(images, texts, views=("image", "text"), strict=True)
+        weight = 1.0 if text_weight is None else text_weight
+        sum_NxD = vectors["image"] + weight * np.nan_to_num(vectors["text"])
+        return sum_NxD / np.maximum(np.linalg.norm(sum_NxD, axis=1, keepdims=True), 1e-12)
 
     def _run(self, images, texts, *, views, strict=False) -> dict[str, np.ndarray]:
         out = {view: np.full((len(texts), self.dim), np.nan, np.float32) for view in views}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ecommerce_vl.data.batches import Batch, ToExample
+from ecommerce_vl.data.item_pairs import ItemPairs
 from ecommerce_vl.data.mismatch import COLUMNS, MismatchedOrder, MixedRecords
 from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.data.sampling import Order, keys_of, training_order
@@ -23,10 +24,12 @@ class Source(Protocol):
     """Args:
     items: by what `order` gives for a position of the stream; picklable. `to_batch` gets them, each with its generator.
     description: of the items, for the log.
+    digest: of which items there are beyond the products of the data, "" if nothing is; a run goes on with the same.
     """
 
     items: Sequence[Any]
     description: str
+    digest: str
 
     def order(self, *, batch_size: int, seed: int) -> Order: ...
 
@@ -40,6 +43,8 @@ class Products:
 
     Errors: UserError if there is none.
     """
+
+    digest = ""
 
     def __init__(self, data: PreparedData, options: Mapping[str, Any]):
         self._data, self._options = data, options
@@ -86,7 +91,7 @@ class Products:
         return to_example
 
 
-SOURCES = {"products": Products}
+SOURCES = {"products": Products, "item_pairs": ItemPairs}
 
 
 def open_source(data: PreparedData, options: Mapping[str, Any]) -> Source:

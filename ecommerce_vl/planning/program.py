@@ -119,17 +119,20 @@ def _define(config, mesh: Mesh):
     return step, state, abstract_batch(config, mesh)
 
 
-def abstract_batch(config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    """The batch of `docs/architecture.md` as shapes on the mesh."""
+def abstract_batch(config, mesh: Mesh) -> dict[str, Any]:
+    """The batch of `docs/architecture.md` of the config's source, as shapes on the mesh."""
     B, side, length = config["batch_size"], config["image"]["size"], config["text"]["max_length"]
     of = lambda shape, dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=batch_sharding(mesh))
-    return {
+    product = {
         "image": of((B, side, side, 3), jnp.uint8),
         "text_ids": of((B, length), jnp.int32),
         "text_mask": of((B, length), jnp.bool_),
         **{name: of((B,), jnp.bool_) for name in ("has_image", "has_text", "valid", "matched", "hard_mismatch")},
         **{name: of((B,), jnp.int32) for name in ("product_key", "catalog_key", "group_key", "category_key")},
     }
+    if config["data"]["source"] == "item_pairs":
+        return {"left": product, "right": product, "weight": of((B,), jnp.float32), "valid": of((B,), jnp.bool_)}
+    return product
 
 
 def _device_bytes(tree: Any) -> int:

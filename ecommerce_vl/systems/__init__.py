@@ -9,6 +9,8 @@ A system is a class of a config with these members; loops, checkpoints and meshe
     .contrast(model, encoded, batch, extra, mesh) -> (scalar, metrics, extra)
     .constrain(params)                    what must hold after every update
     .embed(model, batch, views)           {view: unit vectors (B,D)} of views in `.views`
+    .fusion                               how a picture and words become one vector: "norm(image + text)" of two
+                                          towers, "joint encoder" where both are read in one pass
     .shown                                (label, metric, format) of its metrics in the log line, beside the loss
 
 The loss is `contrast` of `encode`. The cut between them is what lets the step encode a batch in streams
@@ -23,8 +25,9 @@ from collections.abc import Mapping
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems.eclip import EClip
 from ecommerce_vl.systems.item import Item
+from ecommerce_vl.systems.same_style import SameStyle
 
-SYSTEMS = {"eclip": EClip, "item": Item}
+SYSTEMS = {"eclip": EClip, "item": Item, "same_style": SameStyle}
 NO_SYMBOLS: Mapping[str, int] = {}
 
 

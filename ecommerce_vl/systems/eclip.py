@@ -23,6 +23,7 @@ class EClip:
     """The system protocol of `ecommerce_vl/systems/__init__.py`, for e-CLIP."""
 
     views = VIEWS
+    fusion = "norm(image + text)"
     shown = (
         ("i→t", "i2t_top1", "6.1%"),
         ("t→i", "t2i_top1", "6.1%"),

@@ -104,7 +104,7 @@ def _train(config, workdir: Path, *, build_system: Callable, measure, preemption
     team.main_done()
     unit = {
         "config": dict(config),
-        "data": {"fingerprint": data.fingerprint, "items": len(source.items)},
+        "data": {"fingerprint": data.fingerprint, "items": len(source.items), "digest": source.digest},
         "tokenizer": tokenizer_digest(workdir / "tokenizer"),
         "versions": workdirs.versions(),
     }
@@ -347,6 +347,11 @@ def _check_same_run(meta: Mapping[str, Any], unit: Mapping[str, Any], *, workdir
             f"put the original tokenizer.json back, or name another --workdir"
         )
     workdirs.check_fingerprint(found=unit["data"]["fingerprint"], expected=meta["data"]["fingerprint"])
+    if unit["data"]["digest"] != meta["data"].get("digest", ""):  # none before there were pairs
+        raise UserError(
+            f"the pairs that are drawn are not those that this run began with ({unit['data']['items']:,} now, "
+            f"{meta['data']['items']:,} then); put the tables of the log back, or name another --workdir"
+        )
 
 
 def _batches_from(start: int, stages: Sequence[Stage], read: Callable[..., Iterator]) -> Iterator:

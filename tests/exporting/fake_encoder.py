@@ -39,6 +39,10 @@ class FakeEncoder:
     def embed_texts(self, texts):
         return np.stack([self._text(text) for text in texts])
 
+    def embed_composed(self, images, texts, *, text_weight=None):
+        both = self.embed_images(images) + (1.0 if text_weight is None else text_weight) * self.embed_texts(texts)
+        return both / np.linalg.norm(both, axis=1, keepdims=True)
+
     def _image(self, data):
         if data is None or (picture := Image.open(io.BytesIO(data))).size == UNREADABLE:
             return np.full(4, np.nan, np.float32)

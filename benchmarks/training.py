@@ -35,7 +35,7 @@ def small_config(*, batch: int, size: int, width: int, depth: int) -> ConfigDict
 def make_step(config: ConfigDict, *, streams: int = 1) -> tuple[Any, Callable, Mesh]:
     """A fresh state, the step as the loop compiles it, and its mesh over all devices."""
     mesh = make_mesh(**config.mesh, batch_size=config.batch_size)
-    system = build_system(config, vocab_size=config.text.vocab_size)
+    system = build_system(config, vocab_size=config.text.vocab_size, special_ids={"mask": 2})
     optimizer = make_optimizer(config.optimizer, schedule=learning_rate(config.optimizer, make_stages(config)))
     abstract, init = make_state(system, optimizer, seed=0, mesh=mesh)
     rows = rows_per_stream(streams=streams, batch_size=config.batch_size, num_devices=mesh.size)

@@ -66,7 +66,7 @@ class Encoder:
         self.pipeline = workdirs.read_preprocess(workdir)
         self.tokenizer = load_tokenizer(workdir / "tokenizer", max_length=config["text"]["max_length"])
         self.template = TextTemplate(fields=(), field_dropout=0.0)
-        system = build_system(config, vocab_size=self.tokenizer.vocab_size)
+        system = build_system(config, vocab_size=self.tokenizer.vocab_size, special_ids=self.tokenizer.special_ids)
         graphdef, abstract = define_model(system)
         here = NamedSharding(jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",)), P())
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), abstract)

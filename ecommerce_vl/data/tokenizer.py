@@ -16,8 +16,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from ecommerce_vl.errors import UserError
 
 FILE = "tokenizer.json"
-PAD, CLS, SEP = "[PAD]", "[CLS]", "[SEP]"
+PAD, CLS, SEP, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 PAD_NAMES = (PAD, "<pad>", "<|pad|>", "<|endoftext|>")
+MASK_NAMES = (MASK, "<mask>")
 
 
 class TextTokenizer:
@@ -37,6 +38,13 @@ class TextTokenizer:
     def vocab_size(self) -> int:
         """Rows that an embedding table needs: the largest id plus one."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """Name -> id of every special token; "mask" is the one that hides a word, where the tokenizer has it."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        special = {token.content: number for number, token in sorted(added.items()) if token.special}
+        return {"mask" if name in MASK_NAMES else name: number for name, number in special.items()}
 
     def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids (N,L) int32 and mask (N,L) bool; an empty text has an empty mask."""
@@ -73,7 +81,7 @@ class TextTokenizer:
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int, max_length: int) -> TextTokenizer:
-    """A lower-casing byte-level BPE tokenizer with [CLS] and [SEP], learnt from the texts in their order."""
+    """A lower-casing byte-level BPE tokenizer with [CLS], [SEP] and [MASK], learnt from the texts in their order."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -81,7 +89,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, max_length: int) -
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
-        special_tokens=[PAD, CLS, SEP],
+        special_tokens=[PAD, CLS, SEP, MASK],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

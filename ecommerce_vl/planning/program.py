@@ -25,6 +25,8 @@ from ecommerce_vl.training.state import define_model, make_state
 from ecommerce_vl.training.step import make_train_step
 from ecommerce_vl.training.streams import rows_per_stream
 
+SPECIAL_IDS = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "mask": 3}  # of a tokenizer that is trained on the catalog
+
 
 @dataclasses.dataclass(frozen=True)
 class Program:
@@ -100,7 +102,7 @@ def compile_step(config: Mapping[str, Any], topology: Topology, *, rows: int) ->
 def _define(config, mesh: Mesh):
     """(step, abstract state, abstract batch): everything that this room takes from the training."""
     try:
-        system = build_system(config, vocab_size=config["text"]["vocab_size"])
+        system = build_system(config, vocab_size=config["text"]["vocab_size"], special_ids=SPECIAL_IDS)
         schedule = learning_rate(config["optimizer"], make_stages(config))
         stream_rows = rows_per_stream(streams=config["streams"], batch_size=config["batch_size"], num_devices=mesh.size)
         optimizer = make_optimizer(config["optimizer"], schedule=schedule)

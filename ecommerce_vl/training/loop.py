@@ -55,7 +55,7 @@ def train(
     Args:
       config: see `configs/eclip.py`.
       workdir: the run directory; one that was stopped goes on.
-      build_system: (config, vocab_size) -> system.
+      build_system: (config, vocab_size, special_ids) -> system.
       log: receives lines for people, those of the main process only.
       team: the processes of this run, already joined.
 
@@ -122,7 +122,7 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
 
     # -- Model, optimizer, state -------------------------------------------------------------------------------------
     with _naming_the_key(config):
-        system = build_system(config, vocab_size=tokenizer.vocab_size)
+        system = build_system(config, vocab_size=tokenizer.vocab_size, special_ids=tokenizer.special_ids)
         schedule = learning_rate(config["optimizer"], stages)
         optimizer = make_optimizer(config["optimizer"], schedule=schedule)
         graphdef, abstract_params = define_model(system)

@@ -13,11 +13,13 @@ positives and no negatives; the divisor is the global weight of the valid rows.
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from ecommerce_vl.losses.candidates import KINDS, LABEL_MODES, Candidates, Ids, Rule
+from ecommerce_vl.losses.candidates import KINDS, LABEL_MODES, Candidates, Rule, ids_of
 from ecommerce_vl.losses.sweep import IMPLS, Plan, all_pairs_loss
 
 __all__ = ["IMPLS", "KINDS", "LABEL_MODES", "candidate_loss", "candidate_softmax", "clip_catalog"]
@@ -72,12 +74,10 @@ def candidate_loss(
         if size % N:
             raise ValueError(f"{name} is {size} rows, which do not divide over {N} devices; use a multiple of {N}")
     sets = (candidates, *more)
-    columns = tuple(
-        Ids(index_n=jnp.arange(len(item.key_C)), key_n=item.key_C, valid_n=item.valid_C, group_nxG=item.group_CxG)
-        for item in sets
-    )
-    group_BxG = candidates.group_CxG if row_group_BxG is None else row_group_BxG
-    row = Ids(columns[0].index_n, candidates.key_C, candidates.valid_C, group_BxG, known_BxK)
+    columns = tuple(ids_of(item) for item in sets)
+    row = ids_of(candidates, known_CxK=known_BxK)
+    if row_group_BxG is not None:
+        row = dataclasses.replace(row, group_nxG=row_group_BxG)
     weight_B = jnp.ones(B) if candidates.weight_C is None else candidates.weight_C
     plan = Plan(rule, mesh, impl, chunk_rows, precision, trained=tuple(item.trained for item in sets))
     return all_pairs_loss(

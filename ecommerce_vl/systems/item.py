@@ -96,7 +96,6 @@ class Item:
     """The system protocol of `ecommerce_vl/systems/__init__.py`, for ITEm."""
 
     views = VIEWS
-    fusion = "joint encoder"
     fusion = "joint encoder"  # picture and words are read in one pass
     shown = (
         ("itm", "itm_accuracy", "5.1%"),

@@ -15,7 +15,7 @@ import time
 
 import jax
 
-from benchmarks.training import make_step, random_batch, small_config
+from benchmarks.steps import make_step, random_batch, small_config
 from ecommerce_vl.training.mesh import batch_sharding
 
 

@@ -36,7 +36,8 @@ class Program:
       rows: of the batch on one device.
       parameters, optimizer, batch, activations, code: bytes; `activations` is all that the compiler calls temporary.
       peak: arguments, results that do not take over an argument, temporaries and code.
-      flops: executed, recomputation included; `model_flops` without it, `loss_flops` inside of the loss.
+      flops: executed, recomputation included; `model_flops` without it (nor streams), `loss_flops` inside of the loss;
+        `passes` as a matrix unit executes them, see `flops.py`.
       hbm_traffic: bytes read and written, as the compiler counts, scaled where it counts loop bodies once.
       collectives: by kind.
     """
@@ -51,6 +52,7 @@ class Program:
     flops: int
     model_flops: int
     loss_flops: int
+    passes: int
     hbm_traffic: float
     collectives: dict[str, Collective]
 
@@ -59,23 +61,20 @@ class DoesNotFit(Exception):
     """The compiler found no place for the program in a device's memory."""
 
 
-def compile_step(config: Mapping[str, Any], topology: Topology, *, rows: int) -> Program:
-    """Compiles the step with `rows` on each device.
+def compile_step(config: Mapping[str, Any], topology: Topology, *, rows: int, streams: int) -> Program:
+    """Compiles the step with `rows` on each device, encoded in `streams` parts.
 
     Errors: UserError for a config that no model can be built of; DoesNotFit.
     """
     config = copy.deepcopy(dict(config))
-    config["batch_size"] = rows * len(topology.devices)
+    config["batch_size"], config["batch_schedule"], config["streams"] = rows * len(topology.devices), (), streams
+    config["total_samples"] = max(config["total_samples"], config["batch_size"])  # at least one step
     if config["dtype"] == "auto":  # which would ask for this machine's backend
         config["dtype"] = "bfloat16" if topology.chip else "float32"
     mesh = plan_mesh(topology, **config["mesh"])
     step, state, batch = _define(config, mesh)
-    flops, loss_flops = flops_of(step, state, batch)
-    kept = copy.deepcopy(config)
-    for part in kept.values():
-        if isinstance(part, Mapping) and "remat" in part:
-            part["remat"] = "none"
-    model_flops, _ = flops_of(*_define(kept, mesh))
+    flops = flops_of(step, state, batch)
+    model_flops = flops_of(*_define(_without_recomputation(config) | {"streams": 1}, mesh)).total
     try:
         compiled = step.lower(state, batch).compile()
     except jax.errors.JaxRuntimeError as error:
@@ -93,12 +92,20 @@ def compile_step(config: Mapping[str, Any], topology: Topology, *, rows: int) ->
         activations=memory.temp_size_in_bytes,
         code=memory.generated_code_size_in_bytes,
         peak=taken + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes,
-        flops=flops,
+        flops=flops.total,
         model_flops=model_flops,
-        loss_flops=loss_flops,
-        hbm_traffic=cost.get("bytes accessed", 0.0) * max(1.0, flops / len(topology.devices) / counted),
+        loss_flops=flops.loss,
+        passes=flops.passes,
+        hbm_traffic=cost.get("bytes accessed", 0.0) * max(1.0, flops.total / len(topology.devices) / counted),
         collectives=read_collectives(compiled.as_text(), num_devices=len(topology.devices)),
     )
+
+
+def _without_recomputation(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with every encoder's `remat` off."""
+    inner = lambda value: _without_recomputation(value) if isinstance(value, Mapping) else value
+    changed = {key: inner(value) for key, value in config.items()}
+    return changed | ({"remat": "none"} if "remat" in changed else {})
 
 
 def _define(config, mesh: Mesh):

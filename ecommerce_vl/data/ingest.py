@@ -47,7 +47,6 @@ SCHEMA = pa.schema(
         ("attributes", pa.list_(ATTRIBUTE)),
         ("images", pa.list_(pa.binary())),
         ("image_hashes", pa.list_(pa.binary())),
-        ("image_digest", pa.string()),  # of the main picture as stored
         ("title_hash", pa.uint64()),
         ("title_bands", pa.list_(pa.uint64())),
         ("cleaned", pa.list_(pa.string())),  # rules that changed the text
@@ -190,7 +189,6 @@ def line_of(
         "attributes": [_attribute(name, value) for name, value in product.attributes.items()],
         "images": pictures.stored,
         "image_hashes": pictures.hashes,
-        "image_digest": hashlib.sha256(pictures.stored[0]).hexdigest() if pictures.stored else "",
         "title_hash": title_hash(title) if title else None,
         "title_bands": title_bands(title).tolist() if title and settings.bands else None,
         "cleaned": cleaned,
@@ -260,7 +258,6 @@ def _rejected(number: int, reason: str, detail: str, *, name: str = "") -> dict[
         "repairs": [],
         "cleaned": [],
         "image_hashes": [],
-        "image_digest": "",
     }
 
 

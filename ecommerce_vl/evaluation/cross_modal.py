@@ -89,36 +89,27 @@ def _measure_mixed(context: Context, results: Results, *, view: str, pool: retri
 def _gap(products: EmbeddedProducts, both: np.ndarray, *, seed: int) -> dict[str, dict]:
     """How pictures and titles lie to each other (Wang and Isola, 2020; Liang et al., 2022).
 
-    `distance`: norm of the difference of the mean vectors; `alignment`: mean squared distance of a product's picture
-    and title; `uniformity_…`: log of the mean of exp(-2 squared distance) over pairs, of 1,000 drawn products.
+    `alignment`: mean squared distance of a product's picture and title, with its interval. Without one, as resampling
+    shifts them: `distance`, norm of the difference of the mean vectors; `uniformity_…`, log of the mean of
+    exp(-2 squared distance) over the pairs of 1,000 drawn products.
     """
     image, text = (products.vectors[view][both].astype(np.float64) for view in ("image", "text"))
+    apart = {"alignment": ((image - text) ** 2).sum(axis=1)}
+    alignment = bootstrap.mean_intervals(apart, groups=products.components()[both], seed=seed)["alignment"]
     drawn = np.sort(np.random.default_rng(seed).permutation(len(both))[:UNIFORMITY_ROWS])
-    closeness = [_closeness(part[drawn]) for part in (image, text)]
-
-    def statistic(weights_SxN: np.ndarray) -> dict[str, np.ndarray]:
-        total = weights_SxN.sum(axis=1)
-        few = weights_SxN[:, drawn]
-        pairs = few.sum(axis=1) ** 2 - (few**2).sum(axis=1)  # a row drawn twice is no pair with itself
-        with np.errstate(divide="ignore", invalid="ignore"):
-            uniformity = [np.log(((few @ near) * few).sum(axis=1) / pairs) for near in closeness]
-        return {
-            "distance": np.linalg.norm(weights_SxN @ (image - text), axis=1) / total,
-            "alignment": weights_SxN @ ((image - text) ** 2).sum(axis=1) / total,
-            "uniformity_image": np.where(pairs > 0, uniformity[0], np.nan),
-            "uniformity_text": np.where(pairs > 0, uniformity[1], np.nan),
-        }
-
-    groups = products.components()[both]
-    estimates = bootstrap.intervals(statistic, groups=groups, seed=seed)
+    plain = {
+        "distance": float(np.linalg.norm((image - text).mean(axis=0))),
+        "uniformity_image": _uniformity(image[drawn]),
+        "uniformity_text": _uniformity(text[drawn]),
+    }
     shared = {"candidates": len(both), "coverage": len(both) / len(products)}
-    return {name: vars(found) | shared for name, found in estimates.items()}
+    found = {name: {"value": value, "low": None, "high": None, "n": len(both)} for name, value in plain.items()}
+    return {name: entry | shared for name, entry in (found | {"alignment": vars(alignment)}).items()}
 
 
-def _closeness(rows: np.ndarray) -> np.ndarray:
+def _uniformity(rows: np.ndarray) -> float:
     near = np.exp(-2.0 * np.maximum(0.0, 2.0 - 2.0 * rows @ rows.T))
-    np.fill_diagonal(near, 0.0)
-    return near
+    return float(np.log((near.sum() - np.trace(near)) / (len(rows) * (len(rows) - 1))))
 
 
 def _asymmetry(results: Results, *, pool: retrieval.Pool, seed: int) -> dict[str, dict]:

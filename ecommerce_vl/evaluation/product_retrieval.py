@@ -4,12 +4,18 @@ The invariant: a baseline that lacks the vector of a product that the model has 
 of a table has the same queries and candidates.
 """
 
+import dataclasses
+
+import numpy as np
+
 from ecommerce_vl.evaluation import examples, retrieval
 from ecommerce_vl.evaluation.context import MODEL, Context
+from ecommerce_vl.evaluation.figures import Curve
 from ecommerce_vl.evaluation.results import Results
 
 # Shown, not measured, where the data relates no two listings: a nearest product of the same leaf counts as right.
 SAME_LEAF = retrieval.Setting("category", "product", "product", "product", "category", True, ())
+GALLERY_SIZES = (1_000, 10_000, 100_000, 1_000_000)
 _CROSS_MODAL = ("random", "untrained")  # baselines that compare a picture with words
 
 
@@ -19,7 +25,10 @@ def run(context: Context, results: Results) -> None:
         if reason := retrieval.missing(context.test, setting=setting):
             results.skip(setting.key, reason)
         else:
-            measure(context, results, setting=setting, pool=retrieval.pool(context.test, setting=setting))
+            pool = retrieval.pool(context.test, setting=setting)
+            measure(context, results, setting=setting, pool=pool)
+            if setting.exclude_self and setting.document_view == "product":
+                _measure_sizes(context, results, setting=setting, pool=pool)
     related = any(key.startswith("same_") for key in results.grids)
     if not related and not retrieval.missing(context.test, setting=SAME_LEAF):
         _show(context, results, setting=SAME_LEAF)
@@ -44,6 +53,44 @@ def measure(context: Context, results: Results, *, setting: retrieval.Setting, p
             results.per_query[prefix] = {**retrieval.per_query(ranking, setting=setting), "rows": pool.queries}
         if method == MODEL and setting.key in examples.SHOWN:
             _show(context, results, setting=setting, pool=pool, ranking=ranking)
+
+
+def _measure_sizes(context: Context, results: Results, *, setting: retrieval.Setting, pool: retrieval.Pool) -> None:
+    """`…/gallery=N/hit@10`: the same queries among ever more products that answer none of them.
+
+    Queries are drawn until their answers fill half of the smallest gallery; nothing is measured on fewer products.
+    """
+    sizes = [size for size in GALLERY_SIZES if size < len(pool.documents)]
+    if not sizes:
+        return
+    random = np.random.default_rng(context.seed)
+    order = random.permutation(pool.queries)
+    labels = pool.labels[pool.documents]
+    _, first, members = np.unique(labels, return_index=True, return_counts=True)
+    members_of = dict(zip(labels[first].tolist(), members.tolist(), strict=True))
+    drawn, seen, answers = [], set(), 0
+    for row in order.tolist():
+        label = int(pool.labels[row])
+        answers += 0 if label in seen else members_of[label]
+        if answers > sizes[0] // 2:
+            break
+        seen.add(label)
+        drawn.append(row)
+    if not drawn:
+        return
+    related = np.isin(labels, pool.labels[drawn])
+    others = random.permutation(pool.documents[~related])
+    points = []
+    for size in [*sizes, len(pool.documents)]:
+        documents = np.sort(np.concatenate([pool.documents[related], others[: size - int(related.sum())]]))
+        part = dataclasses.replace(pool, queries=np.sort(drawn), documents=documents)
+        ranking = _rank(context, method=MODEL, pool=part, setting=setting)
+        found = retrieval.measure(ranking, pool=part, setting=setting, seed=context.seed)["hit@10"]
+        results.add(f"{setting.key}/gallery={size}", {"hit@10": found})
+        points.append((float(size), found["value"], found["low"], found["high"]))
+    results.figures[f"{setting.key}/gallery"] = Curve(
+        x_label="products in the gallery", y_label="hit@10", series={"hit@10": tuple(points)}, log_x=True
+    )
 
 
 def _rank(context: Context, *, method: str, pool: retrieval.Pool, setting: retrieval.Setting):

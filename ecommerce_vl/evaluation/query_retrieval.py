@@ -145,7 +145,9 @@ def _measure(context: Context, results: Results, pool: Pool, *, view: str, metho
     _note(context, results, pool, rerank, _reranked(pool, asked, candidates), shared, keep=method == MODEL)
     if method == MODEL:
         for name, members in _slices(context, pool).items():
-            for metric, found in _estimates({n: whole[n][members] for n in _SLICED}, seed=context.seed).items():
+            for metric, found in _estimates(
+                {n: whole[n][members] for n in _SLICED if n in whole}, seed=context.seed
+            ).items():
                 results.metrics[f"{key}/{metric}/slice={name}"] = found | shared
         if tuple(pool.parts) == ("test",):
             results.grids[key] = _grid(context, pool, rows, scores, whole["ndcg@10"], view=view)
@@ -156,7 +158,8 @@ def _whole(pool: Pool, rows: np.ndarray) -> dict[str, np.ndarray]:
     judged = _padded([pool.judged(query)[1] for query in pool.queries])
     relevant, num_relevant = grades > 0, (judged > 0).sum(axis=1)
     values = metrics.graded_by_name(grades, judged_NxJ=judged, returned=(rows >= 0).sum(axis=1), names=_GRADED)
-    values |= metrics.by_name(relevant, num_relevant=num_relevant, names=_BINARY)
+    telling = tuple(name for name in _BINARY if int(name.partition("@")[2]) < len(pool.ids))  # else all are found
+    values |= metrics.by_name(relevant, num_relevant=num_relevant, names=telling)
     # The query's shelves are those of its best products: does the top lie on them, judged or not?
     shelves = [set(pool.leaves[_best(pool, query)]) - {""} for query in pool.queries]
     on_shelf = [

@@ -96,8 +96,9 @@ def test_baselines_have_the_same_pool_and_words_find_words(results):
         for kind in ("", "rerank_"):
             model, random = (results.metrics[f"query/{kind}{view}{method}/ndcg@10"] for method in ("", "/random"))
             assert {key: model[key] for key in ("n", "candidates")} == {key: random[key] for key in ("n", "candidates")}
-    assert "query/text/bm25/ndcg@10" in results.metrics and "query/product/tfidf/recall@100" in results.metrics
+    assert "query/text/bm25/ndcg@10" in results.metrics and "query/product/tfidf/recall@10" in results.metrics
     assert "query/image/bm25/ndcg@10" not in results.metrics
+    assert "query/text/recall@100" not in results.metrics, "all of 60 products are among the first 100"
 
 
 def test_words_of_a_title_find_it(splits):
@@ -135,8 +136,8 @@ def test_the_best_and_worst_queries_are_shown_with_unjudged_answers_unmarked(spl
 def test_judgements_of_other_splits_widen_the_corpus(splits):
     other = JudgedQueries(["a"], ["red cup"], [{"r004": 2.0, "t004": 1.0}], np.array([np.nan]), [""])
     found = run(splits, other, Encoder())
-    entry = found.metrics["query/product/recall@1000"]
-    assert entry["corpus"] == "test+train+validation" and entry["candidates"] == 220 and entry["value"] == 1.0
+    entry = found.metrics["query/product/recall@100"]
+    assert entry["corpus"] == "test+train+validation" and entry["candidates"] == 220 and entry["lost_judgements"] == 0
     assert "query/product" not in found.grids, "rows of other splits cannot be shown"
 
 

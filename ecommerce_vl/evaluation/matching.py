@@ -25,7 +25,7 @@ from ecommerce_vl.evaluation.results import Results
 
 PRECISIONS = (0.95, 0.99)
 DECAYS = (1e-4, 1e-2)  # weight decay of the network, chosen on validation
-HIDDEN, EPOCHS, MAX_TRAINING_PAIRS = 64, 15, 4_000
+HIDDEN, EPOCHS, MAX_TRAINING_PAIRS = 64, 10, 4_000
 _SPLITS = ("train", "validation", "test")
 
 
@@ -94,7 +94,7 @@ def _joined(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 def _measure_pairs(context: Context, results: Results, key: str, *, view: str, pairs: dict) -> None:
     rows = {split: np.concatenate([found.left, found.right]) for split, found in pairs.items() if found}
-    shared = {"unknown": pairs["test"].unknown}
+    shared = {"unknown": pairs["test"].unknown, "coverage": len(np.unique(rows["test"])) / len(context.test)}
     note = partial(
         _note,
         context,

@@ -139,15 +139,15 @@ def _follow(out: Path) -> None:
 
 
 def _compare(out: Path) -> None:
-    from ecommerce_vl.evaluation import comparison, comparison_page
-    from ecommerce_vl.training.workdir import write_json
-
     if len(COMPARE.value) != 2:
         raise UserError(f"--compare={','.join(COMPARE.value)} names {len(COMPARE.value)} folders; expected two: A,B")
     a, b = (Path(folder) for folder in COMPARE.value)
     for folder in (a, b):
         if not (folder / "metrics.json").exists():
             raise UserError(f"no evaluation at {str(folder)!r}: metrics.json is missing; write it with --out={folder}")
+    from ecommerce_vl.evaluation import comparison, comparison_page
+    from ecommerce_vl.training.workdir import write_json
+
     differences = comparison.compare(a, b)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "comparison.json", differences)

@@ -10,6 +10,7 @@ from flax import nnx
 from jax.sharding import AxisType
 
 from configs import item
+from ecommerce_vl.data.mismatch import draw_partners
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.losses.tokens import cross_entropy, patch_distance
 from ecommerce_vl.systems import build_system
@@ -17,7 +18,10 @@ from ecommerce_vl.systems.encoders import row_keys
 from ecommerce_vl.systems.item import OBJECTIVES, USES
 from ecommerce_vl.systems.masking import replace_words, split_keys
 from ecommerce_vl.training.mesh import batch_sharding, replicated
-from ecommerce_vl.training.state import define_model
+from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
+from ecommerce_vl.training.schedule import make_stages
+from ecommerce_vl.training.state import define_model, make_state
+from ecommerce_vl.training.step import make_train_step
 from ecommerce_vl.training.streams import encode_in_streams
 
 B, SIDE, PATCH, L, V, N = 16, 32, 8, 10, 60, 16
@@ -309,3 +313,48 @@ def test_another_width_and_a_missing_mask_are_named():
         build_system(config_of() | {"embed_dim": 8}, vocab_size=V, special_ids=SPECIAL)
     with pytest.raises(UserError, match="no mask token"):
         build_system(config_of(), vocab_size=V)
+
+
+# -- Learning ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_it_learns_thirty_two_products_by_heart():
+    """Random titles under pictures of random blocks: only the pair tells, and only g holds the masked words."""
+    num, rng = 32, np.random.default_rng(0)
+    config = config_of(batch_size=num, total_samples=500 * num, text_mask_ratio=0.15)
+    config["joint"] |= {"width": 64, "depth": 2, "heads": 4}
+    config["embed_dim"] = 64
+    config["optimizer"] |= {"learning_rate": 3e-3, "warmup_samples": 20 * num}
+    blocks = rng.integers(0, 256, (num, SIDE // 4, SIDE // 4, 3)).astype(np.uint8)
+    words = rng.integers(4, V, (num, L)).astype(np.int32)
+    words[:, 0], words[:, -1] = 1, 2
+    products = {
+        "product_key": np.arange(num), "catalog_key": -1 - np.arange(num), "category_key": np.arange(num) % 8,
+        "has_image": np.ones(num, bool), "has_text": np.ones(num, bool),
+    }  # fmt: skip
+    system, mesh = build_system(config, vocab_size=V, special_ids=SPECIAL), mesh_of(1, 1)
+    optimizer = make_optimizer(config["optimizer"], schedule=learning_rate(config["optimizer"], make_stages(config)))
+    definition, _ = define_model(system)
+    abstract, init = make_state(system, optimizer, seed=0, mesh=mesh)
+    step = make_train_step(system, definition, optimizer, abstract_state=abstract, seed=0, mesh=mesh)
+    state, last = init(), []
+    for number in range(500):
+        partner, of_image, hard = draw_partners(
+            products, rng=np.random.default_rng(number), share=0.5, same_category=0.5
+        )
+        batch = {
+            "image": blocks[np.where(of_image, partner, np.arange(num))].repeat(4, axis=1).repeat(4, axis=2),
+            "text_ids": words[np.where(of_image, np.arange(num), partner)],
+            "text_mask": np.ones((num, L), bool),
+            **{name: np.ones(num, bool) for name in ("has_image", "has_text", "valid")},
+            "matched": partner == np.arange(num),
+            "hard_mismatch": hard,
+            "product_key": np.arange(num, dtype=np.int32),
+        }
+        state, metrics = step(state, batch)
+        last = [*last[-19:], metrics]
+    mean = lambda name: np.mean([float(metrics[name]) for metrics in last])
+    assert mean("itm_accuracy") > 0.95
+    assert mean("loss_gmlm") < 0.5 and mean("loss_mlm") < 0.5
+    assert mean("loss_gmim") < 0.6

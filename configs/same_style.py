@@ -91,8 +91,10 @@ def _small_data(config: ConfigDict) -> None:
 
 def _sample(config: ConfigDict) -> None:
     _small_data(config)
-    config.total_samples = 12_000
-    config.optimizer.warmup_samples = 1_500
+    config.total_samples = 9_600
+    config.optimizer.warmup_samples = 1_200
+    config.image.size = 48
+    config.joint.width, config.joint.heads = 128, 2
 
 
 def _myntra(config: ConfigDict) -> None:

@@ -67,7 +67,7 @@ def network(train: tuple, match: np.ndarray, *, validation: tuple, validation_ma
     rows, labels = _joined(np.where(swapped, right, left), np.where(swapped, left, right)), match[drawn]
     best = (-1.0, 0.0, None)
     for decay in DECAYS:
-        net = MLPClassifier((HIDDEN,), alpha=decay, batch_size=64, max_iter=EPOCHS, random_state=seed)
+        net = MLPClassifier((HIDDEN,), alpha=decay, batch_size=min(64, len(rows)), max_iter=EPOCHS, random_state=seed)
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is the budget
             net.fit(rows, labels)

@@ -58,7 +58,7 @@ def write_report(
         tables=tables.tables(results.metrics),
         slices=_slices(results.metrics),
         fewest=MIN_QUERIES,
-        confusions=[_confusion(key, one, cards) for key, one in _of(results, figures.Confusion, most=3).items()],
+        confusions=[_confusion(key, one, cards) for key, one in _of(results, figures.Confusion, most=1).items()],
         precision_recall=curves.precision_recall(_of(results, figures.PrecisionRecall, most=9)),
         mistakes=[_mistakes(key, one, cards) for key, one in _of(results, figures.PrecisionRecall, most=4).items()],
         clusters=[_clusters(key, one, cards) for key, one in _of(results, figures.Clusters, most=3).items()],

@@ -231,16 +231,20 @@ def _short_rows(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def representative(keys: list[str], *, most: int) -> list[str]:
-    """At most so many keys task/setting/…, each task and setting in turn, what knows picture and title first."""
-    groups: dict[tuple[str, ...], list[str]] = {}
+    """At most so many keys task/setting/…: tasks in turn, settings in turn within each, the product view first."""
+    tasks: dict[str, dict[str, list[str]]] = {}
     for key in keys:
         task, *parts = key.split("/")
         setting = next((part for part in parts[:1] if part not in VIEWS), "")
-        groups.setdefault((task, setting), []).append(key)
-    queues = [sorted(mine, key=lambda key: "product" not in key.split("/")) for mine in groups.values()]
-    turns = range(max(map(len, queues), default=0))
-    in_turn = [queue[at] for at in turns for queue in queues if at < len(queue)]
-    return sorted(in_turn[:most], key=keys.index)
+        tasks.setdefault(task, {}).setdefault(setting, []).append(key)
+    product_first = lambda mine: sorted(mine, key=lambda key: "product" not in key.split("/"))
+    queues = [_in_turn([product_first(mine) for mine in settings.values()]) for settings in tasks.values()]
+    return sorted(_in_turn(queues)[:most], key=keys.index)
+
+
+def _in_turn(queues: list[list[str]]) -> list[str]:
+    longest = max(map(len, queues), default=0)
+    return [queue[at] for at in range(longest) for queue in queues if at < len(queue)]
 
 
 def _label(parts: tuple[str, ...]) -> str:

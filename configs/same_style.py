@@ -2,8 +2,8 @@
 
     python -m ecommerce_vl.train --config=configs/same_style.py:small --workdir=RUN --config.data.path=DATA
 
-The argument after the colon is a size: tiny, small or base (the default), or a recipe: sample (the drawn catalog with
-its click log), myntra or magento (identity labels, no log).
+The argument after the colon is a size: tiny, small or base (the default), or a recipe for small data: sample (the drawn
+catalog and its click log), myntra (a log of `benchmarks/click_model.py`) or magento (colours of one product, no log).
 """
 
 from ml_collections import ConfigDict

@@ -75,6 +75,17 @@ def test_words_and_queries_share_the_space(encoder):
     assert encoder.embed_texts([]).shape == (0, encoder.dim)
 
 
+def test_a_picture_with_words_is_their_weighted_sum(encoder, records):
+    pictures = [record["images"][0] for record in records if record["images"]][:3]
+    words = ["white", "in leather", ""]
+    image, text = encoder.embed_images(pictures), np.nan_to_num(encoder.embed_texts(words))
+    for weight, found in ((1.0, encoder.embed_composed(pictures, words)),
+                          (0.5, encoder.embed_composed(pictures, words, text_weight=0.5))):  # fmt: skip
+        expected = image + weight * text
+        np.testing.assert_allclose(found, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(encoder.embed_composed(pictures, words)[2], image[2], atol=1e-5)
+
+
 def test_an_unreadable_picture_is_named(encoder):
     with pytest.raises(UserError, match="cannot read the picture 5 bytes"):
         encoder.embed_images([b"hello"])

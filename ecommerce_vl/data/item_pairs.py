@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ecommerce_vl.data.batches import Batch, Record, ToExample
@@ -31,7 +32,7 @@ class Pairs(Sequence):
 
     Args:
       records: the products, each side's rows refer to.
-      left_P, right_P: int64, rows of `records`.
+      left_P, right_P: int32, rows of `records`.
       weight_P: float32, positive.
     """
 
@@ -143,7 +144,7 @@ class PairOrder:
         self._batch_size, self._seed = batch_size, seed
         self._num_alike = min(int(same_category_fraction * batch_size), count)
         if self._num_alike:
-            shuffled = np.random.default_rng((seed, 0)).permutation(count)
+            shuffled = np.random.default_rng((seed, 0)).permutation(count).astype(np.int32)
             self._line = shuffled[np.argsort(np.maximum(category_P, -1)[shuffled], kind="stable")]
             self._windows = natural_order(-(-count // self._num_alike), seed=seed)
         if weight_P is None:
@@ -170,27 +171,27 @@ def _mined(data: PreparedData, relations: tuple[str, ...]) -> tuple[np.ndarray, 
             f"{file} is missing: no click log was mined for this data; run prepare with --clicks=FILE, or draw from "
             f"ids that listings share: --config.data.pairs={' or '.join(KINDS[1:])}"
         )
-    columns = ("trigger_id", "recall_id", "trigger_row", "recall_row", "relation", "weight", "split")
-    table = pq.read_table(file, columns=list(columns))
-    table = {name: table[name].to_numpy(zero_copy_only=False) for name in columns}
-    ids = data.index["id"].to_numpy(zero_copy_only=False)
+    columns = ["trigger_id", "recall_id", "trigger_row", "recall_row", "weight"]
+    chosen = [("split", "==", "train"), ("relation", "in", relations)]
+    table = pq.read_table(file, columns=columns, filters=chosen)
+    ids = data.index["id"]
     for side in ("trigger", "recall"):
         row = table[f"{side}_row"]
-        if len(row) and (row.max() >= len(ids) or (ids[row] != table[f"{side}_id"]).any()):
+        known = len(row) == 0 or pc.max(row).as_py() < len(ids)
+        if not known or not pc.all(pc.equal(ids.take(row), table[f"{side}_id"]), min_count=0).as_py():
             raise UserError(f"{file} was mined for other products than {data.folder} holds; run prepare --clicks again")
     in_train = data.index["split"].to_numpy(zero_copy_only=False) == "train"
-    row_in_train = np.cumsum(in_train) - 1
-    kept = (table["split"] == "train") & np.isin(table["relation"], relations)
-    left, right = (row_in_train[table[f"{side}_row"][kept]].astype(np.int64) for side in ("trigger", "recall"))
-    origin = f"clicked: {', '.join(relations)}; {len(kept):,} pairs in all splits"
-    return left, right, table["weight"][kept].astype(np.float32), origin
+    row_in_train = np.cumsum(in_train, dtype=np.int32) - 1
+    left, right = (row_in_train[table[f"{side}_row"].to_numpy()] for side in ("trigger", "recall"))
+    origin = f"clicked: {', '.join(relations)}; {pq.read_metadata(file).num_rows:,} pairs in all splits"
+    return left, right, table["weight"].to_numpy().astype(np.float32), origin
 
 
 def _sharing(key_N: np.ndarray, *, max_partners: int) -> tuple[np.ndarray, np.ndarray]:
     """Every row that shares its known key as the left one, with up to `max_partners` others as the right one."""
     if max_partners < 1:
         raise UserError(f"config.data.max_partners is {max_partners}; expected at least 1")
-    known = np.flatnonzero(key_N >= 0)
+    known = np.flatnonzero(key_N >= 0).astype(np.int32)
     known = known[np.argsort(key_N[known], kind="stable")]
     _, first, size = np.unique(key_N[known], return_index=True, return_counts=True)
     first, size = np.repeat(first, size), np.repeat(size, size)
@@ -200,7 +201,7 @@ def _sharing(key_N: np.ndarray, *, max_partners: int) -> tuple[np.ndarray, np.nd
         some = np.flatnonzero(size > shift)
         left.append(known[some])
         right.append(known[first[some] + (place[some] + shift) % size[some]])
-    empty = np.zeros(0, np.int64)
+    empty = np.zeros(0, np.int32)
     return np.concatenate([empty, *left]), np.concatenate([empty, *right])
 
 

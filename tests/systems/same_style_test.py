@@ -7,12 +7,15 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType
 
+import ecommerce_vl as vl
 from configs import same_style
+from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.losses.candidates import relate
 from ecommerce_vl.losses.hinge import RULE
 from ecommerce_vl.planning.program import abstract_batch
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.systems.same_style import _crop, _drop_tokens, _ids
+from ecommerce_vl.training.loop import train
 from ecommerce_vl.training.mesh import batch_sharding
 from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
 from ecommerce_vl.training.schedule import make_stages
@@ -304,3 +307,25 @@ def test_the_plan_knows_the_batch():
     found = abstract_batch(config_of(), mesh_of(1, 1))
     batch = pairs()
     assert jax.tree.map(lambda x: (x.shape, x.dtype), found) == jax.tree.map(lambda x: (x.shape, x.dtype), batch)
+
+
+@pytest.mark.slow
+def test_a_run_on_pairs_of_listings_gives_an_encoder_that_reads_a_picture_with_words(sample_data, tmp_path):
+    config = config_of()
+    config["total_samples"] = 3 * B
+    config["data"] |= {"path": str(sample_data), "pairs": "group", "num_workers": 0}
+    config["log_every"] = 1
+    lines = []
+    train(config, tmp_path / "run", build_system=build_system, log=lines.append)
+    assert any("pairs of" in line and "listings of one group" in line for line in lines)
+    encoder = vl.load(tmp_path / "run")
+    records = PreparedData(sample_data).records("train", pairs_only=True)
+    some = [records[row] for row in range(3)]
+    views = encoder.embed_views(some)
+    pictures, titles = [record["images"][0] for record in some], [record["title"] for record in some]
+    # Both slots of one pass: with its own title it is the product, with other words another vector.
+    np.testing.assert_allclose(encoder.embed_composed(pictures, titles), views["product"], atol=1e-5)
+    assert np.abs(encoder.embed_composed(pictures, ["white"] * 3) - views["product"]).max(axis=1).min() > 1e-4
+    np.testing.assert_allclose(encoder.embed_composed(pictures, [""] * 3), views["image"], atol=1e-5)
+    with pytest.raises(ValueError, match="reads both in one pass, without a weight"):
+        encoder.embed_composed(pictures, titles, text_weight=0.5)

@@ -7,7 +7,7 @@ TPUs, which takes minutes a line:
     scaling   base on 16 to 1,024 chips of v5p, constant rows a chip: memory and traffic of a chip
     batches   base at 32 k and 1 M rows on 256 chips of v5e and 1,024 of v5p, in streams
 
-The last two with the loss gathered and round the ring. Bytes are those that a chip sends in one step: of the hops of the
+The last two with the loss gathered and round the ring. Bytes are those that a chip sends in a step: of the hops of the
 ring and of the gathered vectors they grow with the batch, of everything else they do not. FLOPs are those of the traced
 program; passes count a float32 product six times, as a matrix unit executes it (`ecommerce_vl/planning/flops.py`).
 """

@@ -45,13 +45,12 @@ EXTRAS = {
     "s3": ["s3fs>=2024.6"],  # the same in s3://
     "spark": ["pyspark>=4,<5"],  # mines logs on a cluster
     "beam": ["apache-beam>=2.70,<3"],  # writes shards on a cluster; wants an environment of its own, older pyarrow
-    # The TPU compiler, for `python -m ecommerce_vl.plan` on a machine without TPUs; libtpu of the jax lines above.
-    "plan": [
-        'libtpu>=0.0.40,<0.1; sys_platform == "linux" and platform_machine == "x86_64"',
-    ],
     "ann": ["usearch>=2.16,<3"],  # `evaluate --approximate`: an HNSW index beside exact search
+    # The TPU compiler, for `python -m ecommerce_vl.plan` on a machine without TPUs: the libtpu that jax names, since
+    # programs of a later one cannot be read (0.0.52 under jax 0.10.2).
+    "plan": ['jax[tpu]; sys_platform == "linux" and platform_machine == "x86_64"'],
     # Peers, and the memory of a job's processes.
-    "benchmark": ["torch>=2.13,<3", "psutil>=6", "faiss-cpu>=1.9,<2", "usearch>=2.16,<3"],
+    "benchmark": ["torch>=2.13,<3", "transformers>=5.0,<6", "psutil>=6", "faiss-cpu>=1.9,<2", "usearch>=2.16,<3"],
     "test": [
         "pytest>=8",
         "ruff>=0.12",

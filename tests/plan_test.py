@@ -342,14 +342,19 @@ def test_every_shipped_config_compiles_for_a_pod(place, tmp_path):
 @pytest.mark.slow
 @SLOW_TPU
 def test_the_search_and_the_streams_hold_for_the_real_compiler(tmp_path):
-    """What the search calls the largest fits, a quarter more does not, and a larger batch does in the streams told."""
-    done = door(*SMALL, "--topology=v5e:2x2", f"--out={tmp_path}/plan.json")
+    """The largest rows were compiled and fit, more do not, and a batch beyond them fits in the streams told."""
+    done = door(
+        *SMALL, "--config.image.size=64", "--config.loss.impl=ring", "--config.loss.chunk_rows=256",
+        "--config.batch_size=8192", "--topology=v5e:2x2", "--batch=262144", f"--out={tmp_path}/plan.json",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     plan = json.loads((tmp_path / "plan.json").read_text())
-    largest = plan["batch"]["largest_rows_per_device"]
-    assert largest > 1000 and str(largest) in plan["rows_tried"]
-    done = door(*SMALL, "--topology=v5e:2x2", "--nosearch", f"--config.batch_size={4 * (largest + largest // 4)}")
-    assert done.returncode == 0 and "does not fit" in done.stdout, done.stdout + done.stderr
+    largest, wanted = plan["batch"]["largest_rows_per_device"], plan["wanted"]
+    assert plan["rows_tried"][str(largest)] and plan["fits_as_configured"] and largest >= 2048
+    assert all(fits == (int(rows) <= largest) for rows, fits in plan["rows_tried"].items())
+    assert wanted["rows_per_device"] == 65_536 > largest
+    assert wanted["fits"] and 65_536 / wanted["streams"] <= largest
+    assert wanted["per_chip"]["peak"] < wanted["per_chip"]["capacity"]
 
 
 def test_every_shipped_training_config_is_compiled():

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.planning.collectives import Collective, read_collectives
-from ecommerce_vl.planning.flops import flops_of
+from ecommerce_vl.planning.flops import Flops, flops_of
 from ecommerce_vl.planning.topology import Topology, plan_mesh
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.mesh import batch_sharding
@@ -66,15 +66,9 @@ def compile_step(config: Mapping[str, Any], topology: Topology, *, rows: int, st
 
     Errors: UserError for a config that no model can be built of; DoesNotFit.
     """
-    config = copy.deepcopy(dict(config))
-    config["batch_size"], config["batch_schedule"], config["streams"] = rows * len(topology.devices), (), streams
-    config["total_samples"] = max(config["total_samples"], config["batch_size"])  # at least one step
-    if config["dtype"] == "auto":  # which would ask for this machine's backend
-        config["dtype"] = "bfloat16" if topology.chip else "float32"
-    mesh = plan_mesh(topology, **config["mesh"])
+    config, mesh = _resolve(config, topology, rows=rows, streams=streams)
     step, state, batch = _define(config, mesh)
-    flops = flops_of(step, state, batch)
-    model_flops = flops_of(*_define(_without_recomputation(config) | {"streams": 1}, mesh)).total
+    flops, model_flops = flops_of(step, state, batch), _model_flops(config, mesh)
     try:
         compiled = step.lower(state, batch).compile()
     except jax.errors.JaxRuntimeError as error:
@@ -99,6 +93,29 @@ def compile_step(config: Mapping[str, Any], topology: Topology, *, rows: int, st
         hbm_traffic=cost.get("bytes accessed", 0.0) * max(1.0, flops.total / len(topology.devices) / counted),
         collectives=read_collectives(compiled.as_text(), num_devices=len(topology.devices)),
     )
+
+
+def count_step(config: Mapping[str, Any], topology: Topology, *, rows: int, streams: int) -> tuple[Flops, int]:
+    """(FLOPs, those of the model without recomputation) of the step that `compile_step` compiles; seconds, not minutes.
+
+    Errors: UserError for a config that no model can be built of.
+    """
+    config, mesh = _resolve(config, topology, rows=rows, streams=streams)
+    return flops_of(*_define(config, mesh)), _model_flops(config, mesh)
+
+
+def _resolve(config: Mapping[str, Any], topology: Topology, *, rows: int, streams: int) -> tuple[dict[str, Any], Mesh]:
+    """The config as it is on the slice, and its mesh."""
+    config = copy.deepcopy(dict(config))
+    config["batch_size"], config["batch_schedule"], config["streams"] = rows * len(topology.devices), (), streams
+    config["total_samples"] = max(config["total_samples"], config["batch_size"])  # at least one step
+    if config["dtype"] == "auto":  # which would ask for this machine's backend
+        config["dtype"] = "bfloat16" if topology.chip else "float32"
+    return config, plan_mesh(topology, **config["mesh"])
+
+
+def _model_flops(config: Mapping[str, Any], mesh: Mesh) -> int:
+    return flops_of(*_define(_without_recomputation(config) | {"streams": 1}, mesh)).total
 
 
 def _without_recomputation(config: Mapping[str, Any]) -> dict[str, Any]:

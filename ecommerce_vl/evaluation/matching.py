@@ -128,8 +128,9 @@ def _measure_file(context: Context, results: Results, file: PairFile) -> None:
         results.skip(f"matching/{file.name}", "no encoder was given, and the listings of a file must be embedded")
         return
     encoders = {MODEL: context.encoder} | ({"untrained": context.untrained} if context.untrained else {})
-    vectors = {name: (one.embed_views(file.left), one.embed_views(file.right)) for name, one in encoders.items()}
-    for view in VIEWS if any(record["images"] for record in file.left + file.right) else ("text",):
+    views = VIEWS if any(record["images"] for record in file.left + file.right) else ("text",)
+    vectors = {name: [_embed(one, side, views) for side in (file.left, file.right)] for name, one in encoders.items()}
+    for view in views:
         whole = np.all([np.isfinite(side[view]).all(axis=1) for side in vectors[MODEL]], axis=0)
         rows = {split: np.flatnonzero(whole & (file.splits == split)) for split in _SPLITS}
         match = {split: file.match[chosen] for split, chosen in rows.items()}
@@ -154,6 +155,13 @@ def _measure_file(context: Context, results: Results, file: PairFile) -> None:
             note(f"{prefix}/cosine", scores={split: cosines(*pair) for split, pair in sides.items()})
             if method == MODEL and all(match[split].any() and not match[split].all() for split in _SPLITS):
                 _note_network(note, f"{prefix}/mlp", sides=sides, match=match, seed=context.seed)
+
+
+def _embed(encoder, records: list, views: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Vectors by view; without pictures the words alone, which costs no pass through the image tower."""
+    if views == ("text",):
+        return {"text": encoder.embed_texts([record["title"] for record in records])}
+    return encoder.embed_views(records)
 
 
 def _naive(file: PairFile, view: str) -> dict[str, tuple]:

@@ -320,13 +320,14 @@ def test_another_width_and_a_missing_mask_are_named():
 
 @pytest.mark.slow
 def test_it_learns_thirty_two_products_by_heart():
-    """Random titles under pictures of random blocks: only the pair tells, and only g holds the masked words."""
+    """Random titles under pictures of one random tile: only the pair tells, and only g holds the masked words."""
     num, rng = 32, np.random.default_rng(0)
     config = config_of(batch_size=num, total_samples=500 * num, text_mask_ratio=0.15)
     config["joint"] |= {"width": 64, "depth": 2, "heads": 4}
     config["embed_dim"] = 64
     config["optimizer"] |= {"learning_rate": 3e-3, "warmup_samples": 20 * num}
-    blocks = rng.integers(0, 256, (num, SIDE // 4, SIDE // 4, 3)).astype(np.uint8)
+    tiles = rng.integers(0, 256, (num, 2, 2, 3)).astype(np.uint8).repeat(PATCH // 2, axis=1).repeat(PATCH // 2, axis=2)
+    pictures = np.tile(tiles, (1, SIDE // PATCH, SIDE // PATCH, 1))
     words = rng.integers(4, V, (num, L)).astype(np.int32)
     words[:, 0], words[:, -1] = 1, 2
     products = {
@@ -344,7 +345,7 @@ def test_it_learns_thirty_two_products_by_heart():
             products, rng=np.random.default_rng(number), share=0.5, same_category=0.5
         )
         batch = {
-            "image": blocks[np.where(of_image, partner, np.arange(num))].repeat(4, axis=1).repeat(4, axis=2),
+            "image": pictures[np.where(of_image, partner, np.arange(num))],
             "text_ids": words[np.where(of_image, np.arange(num), partner)],
             "text_mask": np.ones((num, L), bool),
             **{name: np.ones(num, bool) for name in ("has_image", "has_text", "valid")},

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ecommerce_vl.data.batches import Batch, ToExample
 from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.data.query_pairs import QueryPairs
 from ecommerce_vl.data.sampling import Order, keys_of, training_order
 from ecommerce_vl.errors import UserError
 
@@ -65,7 +66,7 @@ class Products:
         return to_example
 
 
-SOURCES = {"products": Products}
+SOURCES = {"products": Products, "query_pairs": QueryPairs}
 
 
 def open_source(data: PreparedData, options: Mapping[str, Any]) -> Source:

@@ -15,7 +15,7 @@ from ecommerce_vl.exporting.thumbnails import MAX_PIXELS
 class QueryEncoder(Protocol):
     """What a search needs of an encoder; `ecommerce_vl.encoder.Encoder` has it."""
 
-    def embed_texts(self, texts: list[str]) -> np.ndarray: ...
+    def embed_queries(self, texts: list[str]) -> np.ndarray: ...
 
     def embed_images(self, images: list[bytes]) -> np.ndarray: ...
 
@@ -47,7 +47,7 @@ def query_vector(
     """
     parts = []
     if text.strip():
-        parts.append((1.0 - image_weight, encoder.embed_texts([text])[0]))
+        parts.append((1.0 - image_weight, encoder.embed_queries([text])[0]))
     if picture is not None:
         parts.append((image_weight, encoder.embed_images([picture])[0]))
     if not parts:

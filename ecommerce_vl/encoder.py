@@ -69,6 +69,8 @@ class Encoder:
         self.pipeline = workdirs.read_preprocess(workdir)
         self.tokenizer = load_tokenizer(workdir / "tokenizer", max_length=config["text"]["max_length"])
         self.template = TextTemplate(fields=(), field_dropout=0.0)
+        length = config["text"].get("query_length")
+        self._query_tokenizer = self.tokenizer.of_length(length) if length else None
         system = build_system(config, vocab_size=self.tokenizer.vocab_size, special_ids=self.tokenizer.special_ids)
         graphdef, abstract = define_model(system)
         here = NamedSharding(jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",)), P())
@@ -155,8 +157,24 @@ class Encoder:
         return self._run([None] * len(texts), list(texts), views=("text",))["text"]
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """One vector (N,D) float32 a search query; a dual encoder reads queries as it reads titles."""
-        return self.embed_texts(texts)
+        """One vector (N,D) float32 a search query, by the query tower; NaN for an empty one.
+
+        A system without a query tower reads queries as it reads titles.
+        """
+        if self._query_tokenizer is None:
+            return self.embed_texts(texts)
+        out = np.full((len(texts), self.dim), np.nan, np.float32)
+        for start in range(0, len(texts), self.batch_size):
+            chunk = list(texts[start : start + self.batch_size])
+            num_rows = _padded(len(chunk), most=self.batch_size)
+            ids, mask = self._query_tokenizer([*chunk, *[""] * (num_rows - len(chunk))])
+            batch = {"text_ids": ids, "text_mask": mask, "has_text": mask.any(axis=1)}
+            vectors = jax.device_get(self._embed(self.params, batch, ("query",))["query"])[: len(chunk)]
+            shown = batch["has_text"][: len(chunk)]
+            if not np.isfinite(vectors[shown]).all():
+                raise RuntimeError("the query tower gives vectors that are not finite; the run has diverged")
+            out[start : start + len(chunk)] = np.where(shown[:, None], vectors, np.nan)
+        return out
 
     def fine_tune(
         self,
@@ -228,7 +246,7 @@ class Encoder:
 
     def _batch(self, images, texts, *, pool, strict) -> dict[str, np.ndarray]:
         """Arrays of `batch_size` rows, or the next power of two for less, so that few shapes are compiled."""
-        num_rows = min(self.batch_size, 1 << max(0, len(texts) - 1).bit_length())
+        num_rows = _padded(len(texts), most=self.batch_size)
         size = self.pipeline.size
         pixels = np.zeros((num_rows, size, size, 3), np.uint8)
         has_image = np.zeros(num_rows, bool)
@@ -264,6 +282,11 @@ def _inputs(records: Sequence[Mapping[str, Any]], template: TextTemplate) -> tup
     """The main pictures and the texts of records."""
     texts = [template.title({"title": record.get("title") or ""}) for record in records]
     return [_main_picture(record) for record in records], texts
+
+
+def _padded(num_rows: int, *, most: int) -> int:
+    """The next power of two, so that few shapes are compiled."""
+    return min(most, 1 << max(0, num_rows - 1).bit_length())
 
 
 def _main_picture(record: Mapping[str, Any]) -> ImageLike | None:

@@ -35,6 +35,7 @@ class ToExample:
       image, augment: how a picture is decoded, and its random views.
       template: the text of a record, with its dropout of fields and words.
       tokenizer: text to ids of a fixed length.
+      query_tokenizer: the same for queries, whose length is another; None where there are none.
       image_dropout, text_dropout: probability that a row that has both a picture and a text loses the one or the
         other; it never loses both. A loss that needs both does not count such a row.
 
@@ -47,6 +48,7 @@ class ToExample:
     tokenizer: TextTokenizer
     image_dropout: float = 0.0
     text_dropout: float = 0.0
+    query_tokenizer: TextTokenizer | None = None
 
     def __post_init__(self):
         for name in ("image_dropout", "text_dropout"):

@@ -14,6 +14,7 @@ from ecommerce_vl.data.batches import Batch, ToExample
 from ecommerce_vl.data.item_pairs import ItemPairs
 from ecommerce_vl.data.mismatch import COLUMNS, MismatchedOrder, MixedRecords
 from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.data.query_pairs import QueryPairs
 from ecommerce_vl.data.sampling import Order, keys_of, training_order
 from ecommerce_vl.errors import UserError
 
@@ -91,7 +92,7 @@ class Products:
         return to_example
 
 
-SOURCES = {"products": Products, "item_pairs": ItemPairs}
+SOURCES = {"products": Products, "item_pairs": ItemPairs, "query_pairs": QueryPairs}
 
 
 def open_source(data: PreparedData, options: Mapping[str, Any]) -> Source:

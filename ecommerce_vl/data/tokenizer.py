@@ -47,6 +47,10 @@ class TextTokenizer:
         special = {token.content: number for number, token in sorted(added.items()) if token.special}
         return {"mask" if name in MASK_NAMES else name: number for name, number in special.items()}
 
+    def of_length(self, max_length: int) -> TextTokenizer:
+        """The same tokenizer for texts of another length."""
+        return TextTokenizer(Tokenizer.from_str(self._tokenizer.to_str()), max_length=max_length)
+
     def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids (N,L) int32 and mask (N,L) bool; an empty text has an empty mask."""
         encoded = self._tokenizer.encode_batch_fast(list(texts))  # without offsets in the text, which nobody reads

@@ -15,7 +15,7 @@ from ecommerce_vl.exporting.thumbnails import MAX_PIXELS
 class QueryEncoder(Protocol):
     """What a search needs of an encoder; `ecommerce_vl.encoder.Encoder` has it."""
 
-    def embed_texts(self, texts: list[str]) -> np.ndarray: ...
+    def embed_queries(self, texts: list[str]) -> np.ndarray: ...
 
     def embed_images(self, images: list[bytes]) -> np.ndarray: ...
 
@@ -53,7 +53,7 @@ def query_vector(
         raise UserError('nothing to search for; give --query="words", --image=FILE, or both')
     if not has_text or picture is None or image_weight in (0.0, 1.0):
         alone = picture is not None and (not has_text or image_weight == 1.0)
-        vector = encoder.embed_images([picture])[0] if alone else encoder.embed_texts([text])[0]
+        vector = encoder.embed_images([picture])[0] if alone else encoder.embed_queries([text])[0]
     else:
         text_weight = None if image_weight is None else (1.0 - image_weight) / image_weight
         try:

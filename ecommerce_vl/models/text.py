@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.models.transformer import POOLS, Transformer, embedding, one_of
+from ecommerce_vl.models.transformer import POOLS, Transformer, embedding, mean_of_shown, one_of
 
 
 class TextTransformer(nnx.Module):
@@ -59,10 +59,16 @@ class TextTransformer(nnx.Module):
           text_mask_BxL: bool, True at real tokens. A row without any is treated as showing its first position, which
             keeps the softmax finite; the caller masks such rows by `has_text`.
         """
-        visible_BxL = jnp.asarray(text_mask_BxL).at[:, 0].set(True)
-        x_BxLxW = self.token[...][text_ids_BxL] + self.position[...][: text_ids_BxL.shape[1]]
-        x_BxLxW = self.transformer(x_BxLxW, visible_BxL, keys_B)
+        x_BxLxW = self.states(text_ids_BxL, text_mask_BxL, keys_B)
         if self.pool == "cls":
             return x_BxLxW[:, 0]
-        weight_BxLx1 = visible_BxL[:, :, None].astype(x_BxLxW.dtype)
-        return (x_BxLxW * weight_BxLx1).sum(axis=1) / weight_BxLx1.sum(axis=1)
+        return mean_of_shown(x_BxLxW, _visible(text_mask_BxL))
+
+    def states(self, text_ids_BxL: jax.Array, text_mask_BxL: jax.Array, keys_B=None) -> jax.Array:
+        """Returns the state (B,L,W) of every token; those of padding mean nothing. Arguments as of the call."""
+        x_BxLxW = self.token[...][text_ids_BxL] + self.position[...][: text_ids_BxL.shape[1]]
+        return self.transformer(x_BxLxW, _visible(text_mask_BxL), keys_B)
+
+
+def _visible(text_mask_BxL: jax.Array) -> jax.Array:
+    return jnp.asarray(text_mask_BxL).at[:, 0].set(True)

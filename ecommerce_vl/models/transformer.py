@@ -49,6 +49,12 @@ def residual_output(num_in: int, num_out: int, *, dtype: jnp.dtype, rngs: nnx.Rn
     return nnx.Linear(num_in, num_out, dtype=dtype, rngs=rngs, kernel_init=nnx.initializers.zeros)
 
 
+def mean_of_shown(x_BxNxW: jax.Array, shown_BxN: jax.Array) -> jax.Array:
+    """The mean (B,W) over the positions that are shown; zeros for a row that shows none."""
+    weight_BxNx1 = shown_BxN[:, :, None].astype(x_BxNxW.dtype)
+    return (x_BxNxW * weight_BxNx1).sum(axis=1) / jnp.maximum(weight_BxNx1.sum(axis=1), 1)
+
+
 def by_row(x: jax.Array) -> jax.Array:
     """`x` with its rows over all axes of the mesh in force; as it is where there is none."""
     mesh = jax.sharding.get_abstract_mesh()

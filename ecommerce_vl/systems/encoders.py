@@ -8,6 +8,7 @@ from flax import nnx
 
 from ecommerce_vl.models.dual import DualEncoder
 from ecommerce_vl.models.joint import JointEncoder
+from ecommerce_vl.models.text import TextTransformer
 
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -27,7 +28,7 @@ def dual_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> DualEncoder:
     )
 
 
-def joint_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> JointEncoder:
+def joint_encoder(config, *, vocab_size: int, rngs: nnx.Rngs, adapt: bool = False) -> JointEncoder:
     """One encoder of both modalities: pixels of `config.image`, words of `config.text`, blocks of `config.joint`."""
     image, joint = config["image"], config["joint"]
     return JointEncoder(
@@ -36,6 +37,20 @@ def joint_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> JointEncoder:
         vocab_size=vocab_size,
         max_length=config["text"]["max_length"],
         **{name: joint[name] for name in ("width", "depth", "heads", "mlp_ratio", "drop_path", "remat")},
+        dtype=compute_dtype(config["dtype"]),
+        rngs=rngs,
+        adapt=adapt,
+    )
+
+
+def text_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> TextTransformer:
+    """An encoder of texts alone with the words of `config.text` and the blocks of `config.joint`."""
+    joint = config["joint"]
+    return TextTransformer(
+        vocab_size=vocab_size,
+        max_length=config["text"]["max_length"],
+        **{name: joint[name] for name in ("width", "depth", "heads", "mlp_ratio", "drop_path", "remat")},
+        pool="mean",
         dtype=compute_dtype(config["dtype"]),
         rngs=rngs,
     )

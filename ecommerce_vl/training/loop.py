@@ -336,7 +336,15 @@ def _naming_the_key(config) -> Iterator[None]:
 def _to_example(config, pipeline: ImagePipeline, tokenizer: TextTokenizer) -> ToExample:
     augment = Augment(**{name: tuple(v) if isinstance(v, list) else v for name, v in config["augment"].items()})
     dropout = {name: config["data"][name] for name in ("image_dropout", "text_dropout")}
-    return ToExample(image=pipeline, augment=augment, template=_template(config), tokenizer=tokenizer, **dropout)
+    query_length = config["text"].get("query_length")
+    return ToExample(
+        image=pipeline,
+        augment=augment,
+        template=_template(config),
+        tokenizer=tokenizer,
+        query_tokenizer=tokenizer.of_length(query_length) if query_length else None,
+        **dropout,
+    )
 
 
 def _check_same_run(meta: Mapping[str, Any], unit: Mapping[str, Any], *, workdir: Path) -> None:

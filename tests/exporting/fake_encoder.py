@@ -36,7 +36,7 @@ class FakeEncoder:
     def embed_images(self, images):
         return np.stack([self._image(data) for data in images])
 
-    def embed_texts(self, texts):
+    def embed_queries(self, texts):
         return np.stack([self._text(text) for text in texts])
 
     def embed_composed(self, images, texts, *, text_weight=None):

@@ -40,7 +40,7 @@ class FakeEncoder:
         return np.stack([self._text(text) for text in texts])
 
     def embed_composed(self, images, texts, *, text_weight=None):
-        both = self.embed_images(images) + (1.0 if text_weight is None else text_weight) * self.embed_texts(texts)
+        both = self.embed_images(images) + (1.0 if text_weight is None else text_weight) * self.embed_queries(texts)
         return both / np.linalg.norm(both, axis=1, keepdims=True)
 
     def _image(self, data):

@@ -129,8 +129,8 @@ def main() -> None:
         cells = []
         for key in rows[0]:
             values = np.array([row[key] for row in rows])
-            error = 2 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
-            cells.append(f"{values.mean():.3f} ± {error:.3f}")
+            error = f" ± {2 * values.std(ddof=1) / np.sqrt(len(values)):.3f}" if len(values) > 1 else ""
+            cells.append(f"{values.mean():.3f}{error}")
         print(f"| {arm} | {' | '.join(cells)} |", flush=True)
 
 

@@ -61,16 +61,6 @@ class SameStyle:
 
     views = tuple(VIEWS)
     fusion = "joint encoder"
-    shown = (
-        ("ppm", "ppm", "6.4f"),
-        ("pdc", "pdc", "6.4f"),
-        ("loc", "locality", "6.4f"),
-        ("both→", "both_top1", "6.1%"),
-        ("text→", "text_top1", "6.1%"),
-        ("image→", "image_top1", "6.1%"),
-        ("active", "active", "5.1%"),
-        ("rank", "rank", ".0f"),
-    )
 
     def __init__(self, config, *, vocab_size: int, special_ids: Mapping[str, int]):
         loss = config["loss"]
@@ -86,6 +76,13 @@ class SameStyle:
         self.columns = ["right", "right_text", "right_image"] if loss["omni_pairs"] else ["right"]
         needed = {*self.matched, *self.transformed, *self.columns, *(["both"] if self.transformed else [])}
         self.runs = {name: run for name, run in RUNS.items() if name in needed}
+        self.shown = (
+            ("ppm", "ppm", "6.4f"),
+            *((("pdc", "pdc", "6.4f"), ("loc", "locality", "6.4f")) if self.transformed else ()),
+            *((f"{view}→", f"{view}_top1", "6.1%") for view in self.matched),
+            ("active", "active", "5.1%"),
+            ("rank", "rank", ".0f"),
+        )
 
     def build(self, rngs: nnx.Rngs) -> JointEmbedding:
         """The joint encoder that the config describes, and its projection."""
@@ -121,12 +118,19 @@ class SameStyle:
     def contrast(self, model: JointEmbedding, encoded, batch, extra, mesh):
         """The losses of the global batch of pairs; rows count by their weight, views where the product has them."""
         loss, pairs = self.loss, _pairs(self.runs, encoded, batch, mesh)
-        found = pairs.match(self.matched, "right", margin=loss["margin_ppm"])
-        tops = zip(self.matched, found.top1_V, strict=True)
-        metrics = {"active": found.active_V.mean()} | {f"{view}_top1": top1 for view, top1 in tops}
-        ppm_of = self._infonce if loss["infonce"] else self._hinge
-        ppm = sum(ppm_of(pairs, view, column) for view in self.matched for column in self.columns) / len(self.columns)
-        total, metrics["ppm"] = ppm, ppm
+        matches = {column: pairs.match(self.matched, column, margin=loss["margin_ppm"]) for column in self.columns}
+        tops = zip(self.matched, matches["right"].top1_V, strict=True)
+        metrics = {"active": matches["right"].active_V.mean()} | {f"{view}_top1": top1 for view, top1 in tops}
+        each = [(view, column) for view in self.matched for column in self.columns]
+        if loss["infonce"]:
+            ppm = sum(self._infonce(pairs, view, column) for view, column in each)
+        else:
+            ppm = sum(found.loss_V.sum() for found in matches.values())
+            if loss["symmetric"]:
+                back = [pairs.match([column], view, margin=loss["margin_ppm"]).loss_V[0] for view, column in each]
+                ppm = (ppm + sum(back)) / 2
+        total = ppm = ppm / len(self.columns)
+        metrics["ppm"] = ppm
         if self.transformed:
             # Of a product with one modality alone the view is the product itself, which teaches nothing.
             whole_B = batch["left"]["has_image"] & batch["left"]["has_text"]
@@ -147,15 +151,8 @@ class SameStyle:
         metrics["rank"] = rank_of_rows(encoded["right"], pairs.row.valid_n, mesh=mesh)
         return total, jax.lax.stop_gradient(metrics), extra
 
-    def _hinge(self, pairs: _Pairs, view: str, column: str) -> jax.Array:
-        """PPM of one view against one of the right products; of both directions if `symmetric`."""
-        forward = pairs.match([view], column, margin=self.loss["margin_ppm"]).loss_V[0]
-        if not self.loss["symmetric"]:
-            return forward
-        return (forward + pairs.match([column], view, margin=self.loss["margin_ppm"]).loss_V[0]) / 2
-
     def _infonce(self, pairs: _Pairs, view: str, column: str) -> jax.Array:
-        """The control of `_hinge`: a softmax over the same columns, with the same masks."""
+        """The control of one term of PPM: a softmax over the same columns with the same masks; `symmetric` as there."""
         weight_B = pairs.weight([view], column)[:, 0]
         candidates = Candidates(
             pairs.encoded[column],

@@ -267,7 +267,8 @@ def test_the_door_refuses_in_one_sentence():
 SHIPPED = [
     ("configs/eclip.py:tiny", "v5e:4x4"), ("configs/eclip.py:small", "v6e:4x4"), ("configs/eclip.py:base", "v5e:8x8"),
     ("configs/eclip.py:large", "v5p:4x4x4"), ("configs/myntra.py", "v5e:2x2"),
-    ("configs/quickstart.py", "tpu7x:2x2x1"),
+    ("configs/quickstart.py", "tpu7x:2x2x1"), ("configs/query_retrieval.py:base", "v6e:4x4"),
+    ("configs/make.py:base", "v6e:4x4"),
 ]  # fmt: skip
 
 

@@ -72,7 +72,9 @@ def compile_step(config: Mapping[str, Any], topology: Topology, *, rows: int) ->
     step, state, batch = _define(config, mesh)
     flops, loss_flops = flops_of(step, state, batch)
     kept = copy.deepcopy(config)
-    kept["image"]["remat"] = kept["text"]["remat"] = "none"
+    for part in kept.values():
+        if isinstance(part, Mapping) and "remat" in part:
+            part["remat"] = "none"
     model_flops, _ = flops_of(*_define(kept, mesh))
     try:
         compiled = step.lower(state, batch).compile()
@@ -121,13 +123,24 @@ def abstract_batch(config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
     """The batch of `docs/architecture.md` as shapes on the mesh."""
     B, side, length = config["batch_size"], config["image"]["size"], config["text"]["max_length"]
     of = lambda shape, dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=batch_sharding(mesh))
-    return {
+    product = {
         "image": of((B, side, side, 3), jnp.uint8),
         "text_ids": of((B, length), jnp.int32),
         "text_mask": of((B, length), jnp.bool_),
         **{name: of((B,), jnp.bool_) for name in ("has_image", "has_text", "valid")},
         **{name: of((B,), jnp.int32) for name in ("product_key", "catalog_key", "group_key", "category_key")},
     }
+    if config["data"]["source"] != "query_pairs":
+        return product
+    query_length, num_words = config["text"]["query_length"], config["data"]["keywords"]
+    query = {
+        "text_ids": of((B, query_length), jnp.int32),
+        "text_mask": of((B, query_length), jnp.bool_),
+        "query_key": of((B,), jnp.int32),
+    } | ({"keywords": of((B, num_words), jnp.int32)} if num_words else {})
+    known = of((B, config["data"]["known"]), jnp.int32)
+    valid = product.pop("valid")
+    return {"query": query, "product": product, "weight": of((B,), jnp.float32), "known": known, "valid": valid}
 
 
 def _device_bytes(tree: Any) -> int:

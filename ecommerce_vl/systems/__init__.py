@@ -22,8 +22,9 @@ from collections.abc import Mapping
 
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems.eclip import EClip
+from ecommerce_vl.systems.query_retrieval import QueryRetrieval
 
-SYSTEMS = {"eclip": EClip}
+SYSTEMS = {"eclip": EClip, "query_retrieval": QueryRetrieval}
 NO_SYMBOLS: Mapping[str, int] = {}
 
 

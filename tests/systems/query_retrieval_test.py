@@ -219,7 +219,8 @@ def test_the_margin_and_the_temperature_of_the_definition():
         product, np.arange(3, dtype=np.int32), np.ones(3, bool), weight_C=np.array([1.0, 0, 0], np.float32)
     )
     for margin, wanted in ((0.0, 0.018479), (0.1, 0.129109)):
-        value, _ = candidate_softmax(query, pairs, np.log(20), margin=margin, mesh=mesh_of(1, 1))
+        run = jax.jit(lambda q, p, m=margin: candidate_softmax(q, p, np.log(20), margin=m, mesh=mesh_of(1, 1))[0])
+        value = run(query, pairs)
         assert float(value) == pytest.approx(wanted, abs=2e-6)
 
 
@@ -228,9 +229,11 @@ def test_a_group_of_one_row_has_no_negatives_and_all_rows_are_cross_device():
     unit = lambda x: (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
     query, product = unit(rng.normal(size=(8, 4))), unit(rng.normal(size=(8, 4)))
     pairs = Candidates(product, np.arange(8, dtype=np.int32), np.ones(8, bool))
-    loss = lambda span, mesh: float(
-        candidate_loss(query, pairs, 2.0, rule=Rule(label_mode="mask", margin=0.1, span=span), mesh=mesh)[0]
-    )
+
+    def loss(span, mesh):
+        rule = Rule(label_mode="mask", margin=0.1, span=span)
+        return float(jax.jit(lambda q, p: candidate_loss(q, p, 2.0, rule=rule, mesh=mesh)[0])(query, pairs))
+
     assert loss(1, mesh_of(1, 1)) == pytest.approx(0, abs=1e-6)
     assert loss(8, mesh_of(1, 1)) == pytest.approx(loss(0, mesh_of(1, 1)), abs=1e-6)
     assert loss(0, mesh_of(4, 1)) == pytest.approx(loss(0, mesh_of(1, 1)), abs=1e-5)

@@ -314,7 +314,7 @@ def shipped():
     names = []
     for file in sorted((ROOT / "configs").glob("[!_]*.py")):
         module = importlib.import_module(f"configs.{file.stem}")
-        if "system" in module.get_config():
+        if "system" in getattr(module, "get_config", dict)():
             sizes = [f":{size}" for size in getattr(module, "SIZES", ())] or [""]
             names += [f"configs/{file.name}{size}" for size in sizes]
     return names

@@ -154,9 +154,24 @@ def abstract_batch(config, mesh: Mesh) -> dict[str, Any]:
         **{name: of((B,), jnp.bool_) for name in ("has_image", "has_text", "valid", "matched", "hard_mismatch")},
         **{name: of((B,), jnp.int32) for name in ("product_key", "catalog_key", "group_key", "category_key")},
     }
-    if config["data"]["source"] == "item_pairs":
-        return {"left": product, "right": product, "weight": of((B,), jnp.float32), "valid": of((B,), jnp.bool_)}
+    of_rows = {"weight": of((B,), jnp.float32), "valid": of((B,), jnp.bool_)}
+    source = config["data"]["source"]
+    if source == "item_pairs":
+        return {"left": product, "right": product, **of_rows}
+    if source == "query_pairs":
+        query_length, num_words = config["text"]["query_length"], config["data"]["keywords"]
+        query = {
+            "text_ids": of((B, query_length), jnp.int32),
+            "text_mask": of((B, query_length), jnp.bool_),
+            "query_key": of((B,), jnp.int32),
+        } | ({"keywords": of((B, num_words), jnp.int32)} if num_words else {})
+        known = of((B, config["data"]["known"]), jnp.int32)
+        return {"query": query, "product": _without(product, "valid"), "known": known, **of_rows}
     return product
+
+
+def _without(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in tree.items() if key != name}
 
 
 def _device_bytes(tree: Any) -> int:

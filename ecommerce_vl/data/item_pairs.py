@@ -7,7 +7,6 @@ train split; a pair is read by its number alone, one record a side; the order is
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ecommerce_vl.data.batches import Batch, Record, ToExample
-from ecommerce_vl.data.prepared import PreparedData, Records
+from ecommerce_vl.data.prepared import PreparedData, Records, digest_of
 from ecommerce_vl.data.sampling import Deck, Order, natural_order
 from ecommerce_vl.errors import UserError
 
@@ -95,10 +94,7 @@ class ItemPairs:
         self._category_P = rows["category_key"][left]
         num_products = len(np.union1d(left, right))
         self.description = f"{len(left):,} pairs of {num_products:,} train products ({origin})"
-        digest = hashlib.sha256()
-        for column in (left, right, weight):
-            digest.update(np.ascontiguousarray(column).tobytes())
-        self.digest = digest.hexdigest()
+        self.digest = digest_of([left, right, weight])
 
     def order(self, *, batch_size: int, seed: int) -> Order:
         """Errors: ValueError that begins with the key of the config."""

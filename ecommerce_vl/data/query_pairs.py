@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from ecommerce_vl.data.batches import Batch, ToExample
 from ecommerce_vl.data.derived_queries import derived_queries
 from ecommerce_vl.data.logs.words import content_words, hash64, normalised
-from ecommerce_vl.data.prepared import PreparedData, Records
+from ecommerce_vl.data.prepared import PreparedData, Records, digest_of
 from ecommerce_vl.data.sampling import Deck, Order
 from ecommerce_vl.errors import UserError
 
@@ -75,6 +75,7 @@ class QueryPairs:
             keywords_QxW=_keywords(data, queries, query_P, column("id"), options["keywords"]),
             num_known=options["known"],
         )
+        self.digest = digest_of([*queries, *(query_P, self.items.weight_P, self.items.product_key_P)])
         left = num_all - len(query_P)
         self.description = (
             f"{len(query_P):,} pairs of {len(queries):,} queries ({where}; {left:,} of no train product left out)"

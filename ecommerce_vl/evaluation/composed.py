@@ -67,7 +67,7 @@ def run(context: Context, results: Results) -> None:
             continue
         for setting, queries, chosen in _compositions(context, method, flips):
             _measure(context, results, flips, setting=setting, method=method, queries=queries, chosen=chosen)
-    if not hasattr(context.encoder, "embed_composed"):
+    if not _reads_both(context.encoder):
         results.skip("composed/joint", "this encoder does not read a picture and words together")
 
 
@@ -110,10 +110,15 @@ def _compositions(context: Context, method: str, flips: Flips) -> Iterator[tuple
     yield "sum", compose(image, words, strength), {"lambda": strength}
     yield "image_only", image, {}
     yield "words_only", words, {}
-    if method == MODEL and hasattr(context.encoder, "embed_composed"):
+    if method == MODEL and _reads_both(context.encoder):
         pictures = [context.test.images[row] for row in flips.queries]
         if all(pictures):
             yield "joint", context.encoder.embed_composed(pictures, flips.words), {}
+
+
+def _reads_both(encoder) -> bool:
+    """Whether a picture and words go through one encoder; the composition of two towers is the row `sum`."""
+    return getattr(encoder, "fusion", {}).get("kind") == "joint encoder"
 
 
 def compose(image_QxD: np.ndarray, words_QxD: np.ndarray, strength: float) -> np.ndarray:

@@ -41,6 +41,16 @@ TASKS = {
         "Picture, title or both ask; pictures, titles or both answer; the pools are the same.",
         ("hit@10", "hit@1", "mrr", "recall@10"),
     ),
+    "dominance": (
+        "Which modality decides",
+        "How far does same-product retrieval fall when a query takes its picture, or its title, from another product?",
+        ("dominance", "drop_img", "drop_txt", "hit@1"),
+    ),
+    "centred": (
+        "Same product, without the training mean",
+        "What do the vectors tell apart once the direction that they share is taken off?",
+        ("hit@1", "hit@10", "hit@5", "mrr"),
+    ),
     "query": (
         "Search queries",
         "Do a shopper's words find the products that people judged to be right?",

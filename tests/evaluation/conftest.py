@@ -79,6 +79,9 @@ class WordEncoder:
         )
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
+    def embed_products(self, records) -> np.ndarray:
+        return self.embed_texts([record["title"] for record in records])
+
     def embed_views(self, records) -> dict[str, np.ndarray]:
         text = self.embed_texts([record["title"] for record in records])
         lacks = np.array([not record["images"] for record in records])

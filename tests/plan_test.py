@@ -325,7 +325,7 @@ SLICES = ("v5e:4x4", "v6e:4x4", "tpu7x:2x2x1", "v5p:2x2x4")
 LARGER = {"configs/eclip.py:base": "v5e:8x8", "configs/eclip.py:large": "v5p:4x4x4"}
 
 
-@pytest.mark.slow
+@pytest.mark.pod
 @SLOW_TPU
 @pytest.mark.parametrize("place", range(len(shipped())), ids=shipped())
 def test_every_shipped_config_compiles_for_a_pod(place, tmp_path):
@@ -339,7 +339,7 @@ def test_every_shipped_config_compiles_for_a_pod(place, tmp_path):
     assert plan["per_step"]["loss_share"] < 0.02 or "base" not in name
 
 
-@pytest.mark.slow
+@pytest.mark.pod
 @SLOW_TPU
 def test_the_search_and_the_streams_hold_for_the_real_compiler(tmp_path):
     """The largest rows were compiled and fit, more do not, and a batch beyond them fits in the streams told."""

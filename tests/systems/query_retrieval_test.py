@@ -109,6 +109,7 @@ def alone(variant):
     return jax.device_get(state), rows
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_same_on_eight_devices_and_in_streams():
     config, mesh = config_of(), mesh_of(2, 4)
     system, sharding = system_of(config), batch_sharding(mesh)
@@ -239,6 +240,7 @@ def test_a_group_of_one_row_has_no_negatives_and_all_rows_are_cross_device():
     assert loss(0, mesh_of(4, 1)) == pytest.approx(loss(0, mesh_of(1, 1)), abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["softmax", "sigmoid"])
 def test_other_objectives_and_forms_train(objective):
     config = config_of(**{"loss.objective": objective, "weights.qpm": 0.0, "weights.qim": 0.0, "weights.mlm": 0.0})

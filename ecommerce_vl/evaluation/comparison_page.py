@@ -34,7 +34,9 @@ def rows(differences: Mapping[str, Mapping]) -> list[dict]:
                 "side": "b" if one["low"] > 0 else "a" if one["high"] < 0 else "",
             }
         )
-    return sorted(found, key=lambda row: (row["task"], row["baseline"]))
+    order = list(tables.TASKS)
+    place = lambda task: order.index(task) if task in order else len(order)
+    return sorted(found, key=lambda row: (place(row["task"]), row["task"], row["baseline"]))
 
 
 def write(path: Path, a: Path, b: Path, differences: Mapping[str, Mapping]) -> None:

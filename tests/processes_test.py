@@ -313,7 +313,14 @@ def test_two_by_four_equals_one_by_eight_and_one_by_one(sample_data, tmp_path):
     assert len(one) == 6 and len(set(map(tuple, one))) == 6
     assert steps_of(tmp_path / "ids0", tmp_path / "ids1") == one == steps_of(tmp_path / "ids1x8")
     assert "step" not in found["2x4"][1][1]  # the main process alone writes
-    # What two processes saved goes on in one, and the other way round.
+
+
+@pytest.mark.long
+def test_what_two_processes_saved_goes_on_in_one_and_the_other_way_round(sample_data, tmp_path):
+    config = tiny(sample_data)
+    ends = finish(*pair(config, tmp_path / "2x4", folder=tmp_path))
+    ends += finish(start(config, tmp_path / "1x1", devices=1))
+    assert [status for status, _ in ends] == [0] * 3, ends
     (tmp_path / "back").mkdir()
     subprocess.run(["cp", "-r", tmp_path / "1x1", tmp_path / "copy"], check=True)
     for name in ("2x4", "copy"):

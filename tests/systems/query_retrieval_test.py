@@ -109,7 +109,7 @@ def alone(variant):
     return jax.device_get(state), rows
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_loss_is_the_same_on_eight_devices_and_in_streams():
     config, mesh = config_of(), mesh_of(2, 4)
     system, sharding = system_of(config), batch_sharding(mesh)
@@ -131,7 +131,7 @@ def test_the_loss_is_the_same_on_eight_devices_and_in_streams():
         np.testing.assert_allclose(value, wanted[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("variant", "shape", "streams"),
     [
@@ -240,7 +240,7 @@ def test_a_group_of_one_row_has_no_negatives_and_all_rows_are_cross_device():
     assert loss(0, mesh_of(4, 1)) == pytest.approx(loss(0, mesh_of(1, 1)), abs=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("objective", ["softmax", "sigmoid"])
 def test_other_objectives_and_forms_train(objective):
     config = config_of(**{"loss.objective": objective, "weights.qpm": 0.0, "weights.qim": 0.0, "weights.mlm": 0.0})
@@ -275,7 +275,7 @@ def test_a_bank_that_no_batch_fills_evenly_is_named():
         system_of(config_of(**{"bank.size": 40})).make_extra()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_learns_64_pairs_by_heart():
     config = config_of(**{"weights.mlm": 0.0, "weights.mpm": 0.0, "weights.qpm": 0.0, "weights.qim": 0.0})
     config["batch_size"], config["bank"]["size"], config["embed_dim"] = 64, 0, 32

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.models.transformer import Transformer, embedding, one_of
+from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, one_of
 from ecommerce_vl.models.vision import STEMS, normalise, patches_of
 
 IMAGE, TEXT = 0, 1  # rows of the tables of modalities
@@ -55,6 +55,7 @@ class JointEncoder(nnx.Module):
       stem: a key of `STEMS`.
       mean, std: per channel, of pixels scaled to [0, 1].
       vocab_size, max_length: rows of the tables of tokens and of their positions.
+      form: of the blocks; where it has a norm of what comes in, that is over the whole sequence.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class JointEncoder(nnx.Module):
         mlp_ratio: float,
         drop_path: float,
         remat: str,
+        form: Form = OURS,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
@@ -93,6 +95,7 @@ class JointEncoder(nnx.Module):
             mlp_ratio=mlp_ratio,
             drop_path=drop_path,
             remat=remat,
+            form=form,
             dtype=dtype,
             rngs=rngs,
         )

@@ -1,4 +1,4 @@
-"""Weights in: Hugging Face folders (config.json, safetensors, tokenizer.json) as the beginning of a run or as a model.
+"""Weights in: Hugging Face folders (config.json, safetensors, tokenizer.json), to begin a run or to be a model.
 
 `config.init` names folders by what they are for: `text`, `image` (a tower each), `dual` (both, with their projections)
 or `joint` (BERT's blocks and words under the joint encoder). What a folder decides (widths, depth, form of the blocks,

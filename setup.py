@@ -21,6 +21,9 @@ REQUIRES = [
     "urllib3>=2.2,<3",  # pictures by link; its connections can be pinned to an address that was checked
     "tokenizers>=0.22,<0.24",  # sub-word tokenizer, trained on the catalog
     "ml_collections>=1.0,<2",  # config files and flags
+    "safetensors>=0.5,<1",  # published weights, and those that a run began with
+    "ml_dtypes>=0.5",  # bfloat16 in them; jax stands on it already
+    "huggingface_hub>=0.34,<3",  # weights by their id; tokenizers stands on it already
     "absl-py>=2",
     "numpy>=2.0",
     "pyarrow>=17",  # Parquet feeds, tables and vectors
@@ -40,7 +43,7 @@ REQUIRES = [
 ]
 
 EXTRAS = {
-    "huggingface": ["transformers>=5.0,<6", "safetensors>=0.5"],  # tokenizers and weights of the hub
+    "parity": ["torch>=2.13,<3", "transformers>=5.0,<6"],  # what our encoders are compared with; slow tests alone
     "gcs": ["gcsfs>=2024.6"],  # feeds and pictures in gs://
     "s3": ["s3fs>=2024.6"],  # the same in s3://
     "spark": ["pyspark>=4,<5"],  # mines logs on a cluster

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import copy
+import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,12 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from PIL import Image
 
-from ecommerce_vl.data.images import ImageDefect, to_rgb
+from ecommerce_vl.data.images import ImageDefect, ImagePipeline, to_rgb
 from ecommerce_vl.data.text import TextTemplate
-from ecommerce_vl.data.tokenizer import load_tokenizer, tokenizer_digest
+from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
+from ecommerce_vl.training import initial
 from ecommerce_vl.training import workdir as workdirs
 from ecommerce_vl.training.checkpoint import Checkpoints, DamagedCheckpoint, digests
 from ecommerce_vl.training.finetune import fine_tune_classifier
@@ -35,6 +38,7 @@ from ecommerce_vl.training.state import define_model
 
 ImageLike = bytes | str | os.PathLike | Image.Image
 BATCH_SIZE = 256
+NO_DATA: Mapping[str, Any] = {"fingerprint": ""}
 
 
 def load(workdir: str | Path, *, step: int | None = None, log: Callable[[str], None] = print) -> Encoder:
@@ -49,10 +53,48 @@ def load(workdir: str | Path, *, step: int | None = None, log: Callable[[str], N
     """
     workdir = Path(workdir)
     config = workdirs.read_config(workdir)
+    untrained = f"no checkpoint in {workdir}; train it first: python -m ecommerce_vl.train --workdir={workdir}"
     if not (workdir / "checkpoints").is_dir():
-        raise UserError(f"no checkpoint in {workdir}; train it first: python -m ecommerce_vl.train --workdir={workdir}")
+        raise UserError(untrained)
     checkpoints = Checkpoints(workdir / "checkpoints", log=log)
-    return Encoder(workdir, config, checkpoints, step=step)
+    tokenizer = load_tokenizer(workdir / "tokenizer", max_length=config["text"]["max_length"])
+    system = build_system(config, vocab_size=tokenizer.vocab_size, special_ids=tokenizer.special_ids)
+    _, abstract = define_model(system)
+    here = NamedSharding(jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",)), P())
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), abstract)
+    try:
+        restored = (
+            checkpoints.restore_latest({"params": abstract}, partial=True)
+            if step is None
+            else checkpoints.restore(step, {"params": abstract}, partial=True)
+        )
+    except DamagedCheckpoint as error:
+        raise UserError(
+            f"no sound checkpoint of step {step} in {workdir} ({error}); newer ones may have replaced it: "
+            "name a step that is there, or none for the newest"
+        ) from error
+    checkpoints.close()
+    if restored is None:
+        raise UserError(untrained)
+    state, meta = restored
+    token_digest = tokenizer_digest(workdir / "tokenizer")
+    if token_digest != meta["tokenizer"]:
+        raise UserError(
+            f"{workdir}/tokenizer is not the one that the checkpoint was trained with (digest {token_digest[:12]}, "
+            f"expected {meta['tokenizer'][:12]}); put the original tokenizer.json back"
+        )
+    return Encoder(
+        config,
+        system=system,
+        params=state["params"],
+        pipeline=workdirs.read_preprocess(workdir),
+        tokenizer=tokenizer,
+        text=text_of(token_digest, config),
+        digest=content_hash({name: d for name, d in meta["digests"].items() if name.startswith("params/")}),
+        step=meta["step"],
+        data=meta["data"],
+        given=partial(initial.kept, workdir),
+    )
 
 
 class Encoder:
@@ -64,52 +106,39 @@ class Encoder:
       space_id: changes if and only if vectors are not comparable.
     """
 
-    def __init__(self, workdir: Path, config: Mapping[str, Any], checkpoints: Checkpoints, *, step: int | None = None):
-        self.config, self.batch_size = config, BATCH_SIZE
-        self.pipeline = workdirs.read_preprocess(workdir)
-        self.tokenizer = load_tokenizer(workdir / "tokenizer", max_length=config["text"]["max_length"])
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        system,
+        params: Any,
+        pipeline: ImagePipeline,
+        tokenizer: TextTokenizer | None,
+        text: Mapping[str, Any],
+        digest: str,
+        step: int = 0,
+        data: Mapping[str, Any] = NO_DATA,
+        given: Callable[[], Mapping[str, np.ndarray]] = dict,
+    ):
+        """See `load` and `zero_shot.from_pretrained`, which make them.
+
+        Args:
+          system: with `.build` and `.embed`, of `config`.
+          params: its nested dictionary of arrays.
+          tokenizer: None if it reads no words.
+          text: what of reading words decides the space: digest of the tokenizer, length, template.
+          given: {path: array} of the parameters that did not begin at random.
+        """
+        self.config, self.batch_size, self.params, self.step = config, BATCH_SIZE, params, step
+        self.pipeline, self.tokenizer, self.text, self.data, self.digest = pipeline, tokenizer, text, data, digest
         self.template = TextTemplate(fields=(), field_dropout=0.0)
         length = config["text"].get("query_length")
-        self._query_tokenizer = self.tokenizer.of_length(length) if length else None
-        system = build_system(config, vocab_size=self.tokenizer.vocab_size, special_ids=self.tokenizer.special_ids)
-        graphdef, abstract = define_model(system)
-        here = NamedSharding(jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",)), P())
-        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), abstract)
-        try:
-            restored = (
-                checkpoints.restore_latest({"params": abstract}, partial=True)
-                if step is None
-                else checkpoints.restore(step, {"params": abstract}, partial=True)
-            )
-        except DamagedCheckpoint as error:
-            raise UserError(
-                f"no sound checkpoint of step {step} in {workdir} ({error}); newer ones may have replaced it: "
-                "name a step that is there, or none for the newest"
-            ) from error
-        checkpoints.close()
-        if restored is None:
-            raise UserError(
-                f"no checkpoint in {workdir}; train it first: python -m ecommerce_vl.train --workdir={workdir}"
-            )
-        state, meta = restored
-        token_digest = tokenizer_digest(workdir / "tokenizer")
-        if token_digest != meta["tokenizer"]:
-            raise UserError(
-                f"{workdir}/tokenizer is not the one that the checkpoint was trained with (digest {token_digest[:12]}, "
-                f"expected {meta['tokenizer'][:12]}); put the original tokenizer.json back"
-            )
-        self.params, self.step, self.dim = state["params"], meta["step"], config["embed_dim"]
-        self.name = f"{config['system']}-{config['size']}"
-        self.digest = _hash({name: digest for name, digest in meta["digests"].items() if name.startswith("params/")})
-        self.preprocess = json.loads((workdir / "preprocess.json").read_text())
-        self.text = {
-            "tokenizer_digest": token_digest,
-            "max_length": config["text"]["max_length"],
-            "template": "title",
-        }
+        self._query_tokenizer = tokenizer.of_length(length) if length else None
+        self.dim, self.name = config["embed_dim"], f"{config['system']}-{config['size']}"
+        self.preprocess = json.loads(json.dumps(dataclasses.asdict(pipeline)))
         self.fusion = {"kind": system.fusion, "missing": "the other one"}
-        self.data = meta["data"]
-        self._system = system
+        self._system, self._given = system, given
+        graphdef, _ = define_model(system)
         self._embed = jax.jit(
             lambda params, batch, views: system.embed(nnx.merge(graphdef, params), batch, views),
             static_argnames="views",
@@ -117,14 +146,14 @@ class Encoder:
 
     @property
     def space_id(self) -> str:
-        return _hash([self.digest, self.preprocess, self.text, self.fusion])[:16]
+        return content_hash([self.digest, self.preprocess, self.text, self.fusion])[:16]
 
     def untrained(self) -> Encoder:
         """The same encoder with the parameters that its run began with: what training is compared to."""
         other = copy.copy(self)
         build = lambda: nnx.to_pure_dict(nnx.split(self._system.build(nnx.Rngs(self.config["seed"])))[1])
-        other.params, other.step = jax.jit(build)(), 0
-        other.digest = _hash(digests({"params": other.params}))
+        other.params, other.step = initial.overlay(jax.jit(build)(), self._given()), 0
+        other.digest = content_hash(digests({"params": other.params}))
         return other
 
     def embed_products(self, records: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -253,10 +282,13 @@ class Encoder:
         for row, decoded in enumerate(pool.map(lambda image: self._pixels(image, strict=strict), images)):
             if decoded is not None:
                 pixels[row], has_image[row] = decoded, True
-        ids, mask = self.tokenizer([*texts, *[""] * (num_rows - len(texts))])
+        if self.tokenizer is None:
+            ids, mask = np.zeros((num_rows, 1), np.int32), np.zeros((num_rows, 1), bool)
+        else:
+            ids, mask = self.tokenizer([*texts, *[""] * (num_rows - len(texts))])
         return {
             "image": pixels,
-            "has_image": has_image,
+            "has_image": has_image & getattr(self._system, "reads_images", True),
             "text_ids": ids,
             "text_mask": mask,
             "has_text": mask.any(axis=1),
@@ -299,5 +331,11 @@ def _main_picture(record: Mapping[str, Any]) -> ImageLike | None:
     return None
 
 
-def _hash(content: Any) -> str:
+def text_of(token_digest: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of reading words decides a space."""
+    return {"tokenizer_digest": token_digest, "max_length": config["text"]["max_length"], "template": "title"}
+
+
+def content_hash(content: Any) -> str:
+    """Of anything that JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

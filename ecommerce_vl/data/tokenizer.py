@@ -7,6 +7,7 @@ run goes on. Byte-level pairs, so that no script and no stray byte is ever unkno
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.files import write_text
 
-FILE = "tokenizer.json"
+FILE, CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"  # the second only in folders of Hugging Face
 PAD, CLS, SEP, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 PAD_NAMES = (PAD, "<pad>", "<|pad|>", "<|endoftext|>")
 MASK_NAMES = (MASK, "<mask>")
@@ -25,9 +26,11 @@ MASK_NAMES = (MASK, "<mask>")
 class TextTokenizer:
     """Turns texts into fixed-length ids; picklable, so that loader workers can carry it."""
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int):
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, pad: str | None = None):
+        """`pad` is the padding token; by default the one that the tokenizer pads with, else the first usual one."""
         self.max_length = max_length
-        pad = next((name for name in PAD_NAMES if tokenizer.token_to_id(name) is not None), None)
+        names = (pad, (tokenizer.padding or {}).get("pad_token"), *PAD_NAMES)
+        pad = next((name for name in names if name and tokenizer.token_to_id(name) is not None), None)
         if pad is None:
             raise UserError(f"the tokenizer has no padding token; expected one of {', '.join(PAD_NAMES)}")
         self.pad_id = tokenizer.token_to_id(pad)
@@ -111,7 +114,14 @@ def load_tokenizer(folder: Path, *, max_length: int) -> TextTokenizer:
     """
     file = folder / FILE
     try:
-        return TextTokenizer(Tokenizer.from_file(str(file)), max_length=max_length)
+        tokenizer, config = Tokenizer.from_file(str(file)), folder / CONFIG_FILE
+        fields = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+        pad = fields.get("pad_token")
+        if fields.get("tokenizer_class", "").startswith("Siglip2"):  # its class lowers, not its tokenizer.json
+            lower = normalizers.Lowercase()
+            rest = [tokenizer.normalizer] if tokenizer.normalizer else []
+            tokenizer.normalizer = normalizers.Sequence([lower, *rest])
+        return TextTokenizer(tokenizer, max_length=max_length, pad=pad["content"] if isinstance(pad, dict) else pad)
     except UserError:
         raise
     except Exception as error:  # the library raises bare Exception

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.models.transformer import Transformer, embedding, mean_of_shown, one_of
+from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, mean_of_shown, one_of
 from ecommerce_vl.models.vision import STEMS, normalise, patches_of
 
 IMAGE, TEXT = 0, 1  # rows of the tables of modalities
@@ -76,6 +76,7 @@ class JointEncoder(nnx.Module):
       adapt: learn how much of each product is in its picture and how much in its text (modal adaptation of MAKE,
         2301.12646): a = softmax(W_a [mean of tokens; mean of patches]), input [2 a_t tokens; 2 a_v patches]. W_a starts
         at zero, which is the plain encoder; an absent modality has the share 0.
+      form: of the blocks; where it has a norm of what comes in, that is over the whole sequence.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class JointEncoder(nnx.Module):
         mlp_ratio: float,
         drop_path: float,
         remat: str,
+        form: Form = OURS,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
         adapt: bool = False,
@@ -116,6 +118,7 @@ class JointEncoder(nnx.Module):
             mlp_ratio=mlp_ratio,
             drop_path=drop_path,
             remat=remat,
+            form=form,
             dtype=dtype,
             rngs=rngs,
         )

@@ -18,8 +18,9 @@ from flax import nnx
 from ecommerce_vl.models.cross import CrossEncoder
 from ecommerce_vl.models.dual import unit
 from ecommerce_vl.models.joint import JointEncoder, States
+from ecommerce_vl.models.joint_embedding import POOLS
 from ecommerce_vl.models.text import TextTransformer
-from ecommerce_vl.models.transformer import POOLS, linear, mean_of_shown, one_of
+from ecommerce_vl.models.transformer import linear, mean_of_shown, one_of
 
 
 class QueryStates(NamedTuple):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,6 +12,7 @@ from flax import nnx
 from ecommerce_vl.models.dual import DualEncoder
 from ecommerce_vl.models.joint import JointEncoder
 from ecommerce_vl.models.text import TextTransformer
+from ecommerce_vl.models.transformer import Form
 
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -19,10 +23,12 @@ def dual_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> DualEncoder:
     shared = ("width", "depth", "heads", "mlp_ratio", "pool", "drop_path", "remat")
     return DualEncoder(
         image={name: image[name] for name in (*shared, "patch_size", "stem", "mean", "std")}
-        | {"image_size": image["size"]},
-        text={name: text[name] for name in (*shared, "max_length")} | {"vocab_size": vocab_size},
+        | {"image_size": image["size"], **published(image, "cls_token")},
+        text={name: text[name] for name in (*shared, "max_length")}
+        | {"vocab_size": vocab_size, **published(text, "padding")},
         embed_dim=config["embed_dim"],
         temperature_init=config["temperature_init"],
+        **{f"{name}_projection": config[name].get("projection", "linear") for name in ("image", "text")},
         dtype=compute_dtype(config["dtype"]),
         rngs=rngs,
     )
@@ -37,6 +43,7 @@ def joint_encoder(config, *, vocab_size: int, rngs: nnx.Rngs, adapt: bool = Fals
         vocab_size=vocab_size,
         max_length=config["text"]["max_length"],
         **{name: joint[name] for name in ("width", "depth", "heads", "mlp_ratio", "drop_path", "remat")},
+        **published(joint),
         dtype=compute_dtype(config["dtype"]),
         rngs=rngs,
         adapt=adapt,
@@ -54,6 +61,12 @@ def text_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> TextTransformer:
         dtype=compute_dtype(config["dtype"]),
         rngs=rngs,
     )
+
+
+def published(part: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The form of a published architecture, and others of its fields, where the config has them; else ours."""
+    form = {"form": Form(**part["form"])} if "form" in part else {}
+    return form | {name: part[name] for name in names if name in part}
 
 
 def row_keys(rng: jax.Array, product_key_B: jax.Array) -> jax.Array:

@@ -28,8 +28,9 @@ from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.training import workdir as workdirs
 from ecommerce_vl.training.checkpoint import Checkpoints
+from ecommerce_vl.training.initial import Initial, start_from
 from ecommerce_vl.training.mesh import batch_sharding, make_mesh
-from ecommerce_vl.training.optimizer import RULES, learning_rate, make_optimizer
+from ecommerce_vl.training.optimizer import RULES, is_locked, learning_rate, make_optimizer
 from ecommerce_vl.training.period import Period, check_finite
 from ecommerce_vl.training.preemption import Preemption
 from ecommerce_vl.training.processes import ALONE, Alone, Team
@@ -40,6 +41,7 @@ from ecommerce_vl.training.step import make_train_step
 from ecommerce_vl.training.streams import rows_per_stream
 from ecommerce_vl.training.writer import MetricWriter, NoWriter
 
+PIPELINE = ("size", "mean", "std", "resize", "interpolation", "crop_share")  # fields of `config.image`
 FINISHED, STOPPED = "finished", "stopped"
 
 
@@ -49,6 +51,7 @@ def train(
     *,
     build_system: Callable,
     measure: Measure | None = None,
+    initial: Initial | None = None,
     log: Callable[[str], None] = print,
     team: Team | Alone = ALONE,
 ) -> str:
@@ -59,6 +62,7 @@ def train(
       workdir: the run directory; one that was stopped goes on.
       build_system: (config, vocab_size, special_ids) -> system.
       measure: what the quick evaluation measures; None, or `evaluate.every_steps` of 0, leaves it out.
+      initial: gives the parameters that do not begin at random; asked once, at the start of a run.
       log: receives lines for people, those of the main process only.
       team: the processes of this run, already joined.
 
@@ -69,13 +73,15 @@ def train(
     validate(config)
     preemption = Preemption()
     try:
-        rooms = {"build_system": build_system, "measure": measure, "team": team}
+        rooms = {"build_system": build_system, "measure": measure, "initial": initial, "team": team}
         return _train(config, workdir, **rooms, preemption=preemption, log=log)
     finally:
         preemption.close()
 
 
-def _train(config, workdir: Path, *, build_system: Callable, measure, preemption: Preemption, log, team) -> str:
+def _train(
+    config, workdir: Path, *, build_system: Callable, measure, initial, preemption: Preemption, log, team
+) -> str:
     if not team.is_main:
         log = lambda line: None
     # -- Run directory, devices, data --------------------------------------------------------------------------------
@@ -110,8 +116,8 @@ def _train(config, workdir: Path, *, build_system: Callable, measure, preemption
     }
     if meta is not None:
         _check_same_run(meta, unit, workdir=workdir)
-    pipeline = ImagePipeline(size=config["image"]["size"], mean=config["image"]["mean"], std=config["image"]["std"])
     with _naming_the_key(config):
+        pipeline = ImagePipeline(**{name: config["image"][name] for name in PIPELINE if name in config["image"]})
         to_example = _to_example(config, pipeline, tokenizer)
         order = source.order(batch_size=batch_size, seed=config["seed"])
     log(
@@ -131,9 +137,13 @@ def _train(config, workdir: Path, *, build_system: Callable, measure, preemption
         optimizer = make_optimizer(config["optimizer"], schedule=schedule)
         graphdef, abstract_params = define_model(system)
         abstract_state, init = make_state(system, optimizer, seed=config["seed"], mesh=mesh)
+        locked = config["optimizer"].get("locked")
+        locked = is_locked(abstract_params, locked) if locked else None
     restored = checkpoints.restore_latest(abstract_state)
     if restored is None:
         state = init()
+        if initial is not None:
+            state = start_from(state, initial, keep=workdir if team.is_main else None, log=log)
     else:
         state, meta = restored
         _check_same_run(meta, unit, workdir=workdir)
@@ -164,6 +174,7 @@ def _train(config, workdir: Path, *, build_system: Callable, measure, preemption
         seed=config["seed"],
         mesh=mesh,
         rows_per_stream=stream_rows,
+        locked=locked,
     )
     evaluate_every = config["evaluate"]["every_steps"] if measure else 0
     evaluate = evaluate_every and QuickEvaluation(

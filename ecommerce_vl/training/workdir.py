@@ -6,6 +6,7 @@ config.json      the resolved config          preprocess.json   how pictures are
 data.json        fingerprint of the data      damaged/          checkpoints that were passed over
 tokenizer/       tokenizer.json               checkpoints/      states
 metrics.jsonl    tensorboard/                 versions.json     of the packages that started it
+initial.safetensors  parameters that were given at the start, where some were
 """
 
 from __future__ import annotations
@@ -104,7 +105,14 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 def _empty(workdir: Path) -> None:
     # config.json first: without it nothing of the rest is taken for this run's, however far this gets.
-    for name in ("config.json", "data.json", "versions.json", "preprocess.json", "metrics.jsonl"):
+    for name in (
+        "config.json",
+        "data.json",
+        "versions.json",
+        "preprocess.json",
+        "metrics.jsonl",
+        "initial.safetensors",
+    ):
         (workdir / name).unlink(missing_ok=True)
     for name in ("tokenizer", "tensorboard"):
         shutil.rmtree(workdir / name, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The fields that every system's config has; a file beside this one adds its encoders and its losses."""
+"""configs/common.py: the fields that every system's config has; a file beside it adds its encoders and its losses."""
 
 from ml_collections import ConfigDict
 

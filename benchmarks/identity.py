@@ -28,26 +28,10 @@ from PIL import Image
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from ecommerce_vl.data.identity import IdentitySettings, relate
+from ecommerce_vl.data.identity import LISTING_FIELDS, IdentitySettings, relate
 from ecommerce_vl.data.image_hash import distances, perceptual_hash, stack
 from ecommerce_vl.data.near_duplicates import NUMBER_WORDS, normal_title, pack_size, title_bands
 
-TEXT_COLUMNS = [
-    *(
-        "id",
-        "seller_id",
-        "catalog_id",
-        "item_group_id",
-        "gtin",
-        "brand",
-        "mpn",
-        "title",
-        "product_type",
-        "color",
-        "size",
-    ),
-    *("material", "pattern", "multipack", "is_bundle", "locale", "image_digest"),
-]
 NONE = IdentitySettings(**{name: False for name in ("catalog_ids", "gtins", "brand_mpns", "exact_duplicates")})
 NONE = dataclasses.replace(NONE, near_duplicates=False, item_groups=False)
 RULES = {
@@ -186,7 +170,7 @@ def _best_threshold(score: np.ndarray, label: np.ndarray) -> float:
 def _related(titles: list[str], hashes: list[bytes], colors: list[str], settings: IdentitySettings) -> set[Pair]:
     """All pairs that the rules call one product; every listing has a seller of its own, so none is dropped."""
     size = len(titles)
-    columns = {name: [""] * size for name in TEXT_COLUMNS} | {"title": titles, "color": colors}
+    columns = {name: [""] * size for name in LISTING_FIELDS} | {"title": titles, "color": colors}
     columns["seller_id"] = [str(row) for row in range(size)]
     digests = [int.from_bytes(hashlib.sha256(title.encode()).digest()[:8], "big") for title in titles]
     columns |= {

@@ -10,7 +10,8 @@ with, differentiated by JAX, and ours:
     ring        ours, `impl="ring"` in chunks of rows
 
 Temporary memory a device is that of the compiled program. Times are medians of interleaved rounds, and given as a ratio
-to naive as well; above `--time_up_to` programs are compiled only.
+to naive as well; processor seconds beside them depend less on what else the machine does. A program is run up to
+`--time_up_to` rows, and where the devices together stay below `--memory_gib`; else it is compiled only.
 """
 
 from __future__ import annotations
@@ -97,23 +98,25 @@ def programs(rows: int, dim: int, chunk_rows: int, mesh) -> dict:
     }
 
 
-def measure(compiled: dict, rows: int, dim: int, rounds: int, mesh) -> dict[str, float]:
-    """Median seconds of each, in rounds where each runs once; checks that all give one value."""
+def measure(compiled: dict, rows: int, dim: int, rounds: int, mesh) -> dict[str, tuple[float, float]]:
+    """Median (seconds, processor seconds) of each, in rounds where each runs once; checks that all give one value."""
     sharding = NamedSharding(mesh, P(mesh.axis_names))
     keys = jax.random.split(jax.random.key(0))
     unit = lambda z: z / jnp.linalg.norm(z, axis=1, keepdims=True)
     vectors = [jax.device_put(unit(jax.random.normal(key, (rows, dim))), sharding) for key in keys]
     scale = jax.device_put(jnp.float32(3.0), NamedSharding(mesh, P()))
     seconds, values = {name: [] for name in compiled}, {}
+    if not compiled:
+        return {}
     for turn in range(rounds + 1):
         for name, program in compiled.items():
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             values[name] = float(jax.block_until_ready(program(*vectors, scale))[0])
             if turn:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append((time.perf_counter() - start, time.process_time() - used))
     if max(values.values()) - min(values.values()) > 1e-4:
         raise SystemExit(f"the formulations do not give one value: {values}")
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    return {name: tuple(map(statistics.median, zip(*times, strict=True))) for name, times in seconds.items()}
 
 
 def main() -> None:
@@ -123,18 +126,27 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--chunk_rows", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory_gib", type=float, default=8, help="of temporaries of all 8 devices, to run a program")
     flags = parser.parse_args()
     mesh = jax.make_mesh((4, 2), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
     print(f"jax {jax.__version__}, 8 simulated devices, d = {flags.dim}, chunks of {flags.chunk_rows} rows")
-    print(f"{'batch':>7} {'program':<11} {'MiB a device':>13} {'seconds':>9} {'to naive':>9}")
+    print(
+        f"{'batch':>7} {'program':<11} {'MiB a device':>13} {'seconds':>9} {'cpu s':>8} {'to naive':>9} {'by cpu':>7}"
+    )
     for rows in flags.batches:
         compiled = programs(rows, flags.dim, flags.chunk_rows, mesh)
-        timed = measure(compiled, rows, flags.dim, flags.rounds, mesh) if rows <= flags.time_up_to else {}
-        for name, program in compiled.items():
-            mebibytes = program.memory_analysis().temp_size_in_bytes / 2**20
-            times = f"{timed[name]:>9.3f} {timed[name] / timed['naive']:>9.2f}" if timed else f"{'-':>9} {'-':>9}"
-            print(f"{rows:>7} {name:<11} {mebibytes:>13.1f} {times}", flush=True)
+        memory = {name: program.memory_analysis().temp_size_in_bytes for name, program in compiled.items()}
+        run = [name for name in compiled if rows <= flags.time_up_to and 8 * memory[name] <= flags.memory_gib * 2**30]
+        timed = measure({name: compiled[name] for name in run}, rows, flags.dim, flags.rounds, mesh)
+        for name in compiled:
+            line = f"{rows:>7} {name:<11} {memory[name] / 2**20:>13.1f}"
+            if name in timed:
+                line += f" {timed[name][0]:>9.3f} {timed[name][1]:>8.2f}"
+            if name in timed and "naive" in timed:
+                ratios = [mine / naive for mine, naive in zip(timed[name], timed["naive"], strict=True)]
+                line += f" {ratios[0]:>9.2f} {ratios[1]:>7.2f}"
+            print(line, flush=True)
         if rows == 65536:
             reached = compiled["ring"].memory_analysis().temp_size_in_bytes <= GOAL_MIB * 2**20
             print(f"ring at 64 k within {GOAL_MIB} MiB: {'yes' if reached else 'NO'}")

@@ -15,7 +15,7 @@ import time
 import jax
 import numpy as np
 
-from benchmarks.training import make_step, random_batch, small_config
+from benchmarks.steps import make_step, random_batch, small_config
 
 
 def main() -> None:

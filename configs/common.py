@@ -12,6 +12,10 @@ def common(*, batch_size: int) -> ConfigDict:
     config.batch_schedule = ()  # of stages of equal samples, multiples of batch_size; () is batch_size throughout
     config.streams = 1  # parts in which batch_size is encoded, for memory; the loss is that of the whole batch
     config.total_samples = 50_000_000  # products seen in all, repeats included
+    config.init = ConfigDict()  # folders of Hugging Face, or ids of the hub, that a run begins from; docs/weights.md
+    config.init.text = config.init.image = ""  # a tower each: BERT, CLIP, SigLIP; ViT, CLIP, SigLIP
+    config.init.dual = ""  # both towers and their projections: CLIP, SigLIP
+    config.init.joint = ""  # blocks and words of the joint encoder: BERT
     config.dtype = "auto"  # of computation: bfloat16 on accelerators, float32 on CPU; parameters are float32
 
     config.image = ConfigDict()
@@ -42,6 +46,8 @@ def common(*, batch_size: int) -> ConfigDict:
     config.optimizer.rewarm_steps = 500  # of a new warm-up after the batch has changed, at most half a stage
     config.optimizer.weight_decay = 0.1
     config.optimizer.b1, config.optimizer.b2, config.optimizer.eps = 0.9, 0.98, 1e-6
+    config.optimizer.locked = ()  # regular expressions of paths that stay as they are, such as "image/" (LiT)
+    config.optimizer.layer_decay = 1.0  # of the rate, from each block to the one below; 0.6-0.9 in fine-tuning
     config.optimizer.grad_clip = 1.0  # global norm
 
     config.data = ConfigDict()
@@ -52,6 +58,8 @@ def common(*, batch_size: int) -> ConfigDict:
     config.data.category_power = 1.0  # a leaf category of n products is drawn by n^this; 0.7 lifts the rare ones
     config.data.image_dropout = 0.0  # probability that a product with a picture and a text loses its picture
     config.data.text_dropout = 0.0  # or its text, never both; for losses that can do with one
+    config.data.mismatch = 0.0  # share of rows whose picture or text is that of another product of the batch
+    config.data.mismatch_same_category = 0.5  # of these, the share whose partner is of the same leaf category
     config.data.num_workers = 4  # processes that decode on each host; 0 decodes in threads
 
     config.mesh = ConfigDict()
@@ -59,6 +67,9 @@ def common(*, batch_size: int) -> ConfigDict:
     config.mesh.fsdp = 1  # devices over which parameters and optimizer state are sharded
 
     config.log_every = 50  # steps
+    config.evaluate = ConfigDict()  # a few numbers on a fixed sample of the validation split, while training
+    config.evaluate.every_steps = 500  # and at step 0 and at the end; 0 never
+    config.evaluate.products = 512  # of the sample, at most
     config.checkpoint = ConfigDict()
     config.checkpoint.every_steps = 1000
     config.checkpoint.keep = 2

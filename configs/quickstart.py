@@ -23,5 +23,6 @@ def get_config() -> ConfigDict:
     config.optimizer.warmup_samples = 5_000
     config.data.num_workers = 0
     config.log_every = 20
+    config.evaluate.every_steps = 50
     config.checkpoint.every_steps = 100
     return config

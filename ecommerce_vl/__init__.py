@@ -17,3 +17,10 @@ def load(workdir, **options):
     from ecommerce_vl import encoder
 
     return encoder.load(workdir, **options)
+
+
+def from_pretrained(folder, **options):
+    """The encoder of a published model as it is; see `ecommerce_vl.zero_shot.from_pretrained`."""
+    from ecommerce_vl import zero_shot
+
+    return zero_shot.from_pretrained(folder, **options)

@@ -8,10 +8,13 @@ not depend on the others in the call.
 from __future__ import annotations
 
 import concurrent.futures
+import copy
+import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +25,76 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from PIL import Image
 
-from ecommerce_vl.data.images import ImageDefect, to_rgb
+from ecommerce_vl.data.images import ImageDefect, ImagePipeline, to_rgb
 from ecommerce_vl.data.text import TextTemplate
-from ecommerce_vl.data.tokenizer import load_tokenizer, tokenizer_digest
+from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
+from ecommerce_vl.training import initial
 from ecommerce_vl.training import workdir as workdirs
-from ecommerce_vl.training.checkpoint import Checkpoints
+from ecommerce_vl.training.checkpoint import Checkpoints, DamagedCheckpoint, digests
+from ecommerce_vl.training.finetune import fine_tune_classifier
 from ecommerce_vl.training.state import define_model
 
 ImageLike = bytes | str | os.PathLike | Image.Image
 BATCH_SIZE = 256
+NO_DATA: Mapping[str, Any] = {"fingerprint": ""}
 
 
-def load(workdir: str | Path, *, log: Callable[[str], None] = print) -> Encoder:
+def load(workdir: str | Path, *, step: int | None = None, log: Callable[[str], None] = print) -> Encoder:
     """The encoder of a run's newest sound checkpoint, on the first device.
 
     Args:
       workdir: written by `python -m ecommerce_vl.train`.
+      step: of the checkpoint to read instead of the newest.
       log: receives a line for every damaged checkpoint that is passed over.
 
     Errors: UserError if there is no run, no checkpoint, or its tokenizer is not the one it was trained with.
     """
     workdir = Path(workdir)
     config = workdirs.read_config(workdir)
+    untrained = f"no checkpoint in {workdir}; train it first: python -m ecommerce_vl.train --workdir={workdir}"
     if not (workdir / "checkpoints").is_dir():
-        raise UserError(f"no checkpoint in {workdir}; train it first: python -m ecommerce_vl.train --workdir={workdir}")
+        raise UserError(untrained)
     checkpoints = Checkpoints(workdir / "checkpoints", log=log)
-    return Encoder(workdir, config, checkpoints)
+    tokenizer = load_tokenizer(workdir / "tokenizer", max_length=config["text"]["max_length"])
+    system = build_system(config, vocab_size=tokenizer.vocab_size, special_ids=tokenizer.special_ids)
+    _, abstract = define_model(system)
+    here = NamedSharding(jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",)), P())
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), abstract)
+    try:
+        restored = (
+            checkpoints.restore_latest({"params": abstract}, partial=True)
+            if step is None
+            else checkpoints.restore(step, {"params": abstract}, partial=True)
+        )
+    except DamagedCheckpoint as error:
+        raise UserError(
+            f"no sound checkpoint of step {step} in {workdir} ({error}); newer ones may have replaced it: "
+            "name a step that is there, or none for the newest"
+        ) from error
+    checkpoints.close()
+    if restored is None:
+        raise UserError(untrained)
+    state, meta = restored
+    token_digest = tokenizer_digest(workdir / "tokenizer")
+    if token_digest != meta["tokenizer"]:
+        raise UserError(
+            f"{workdir}/tokenizer is not the one that the checkpoint was trained with (digest {token_digest[:12]}, "
+            f"expected {meta['tokenizer'][:12]}); put the original tokenizer.json back"
+        )
+    return Encoder(
+        config,
+        system=system,
+        params=state["params"],
+        pipeline=workdirs.read_preprocess(workdir),
+        tokenizer=tokenizer,
+        text=text_of(token_digest, config),
+        digest=content_hash({name: d for name, d in meta["digests"].items() if name.startswith("params/")}),
+        step=meta["step"],
+        data=meta["data"],
+        given=partial(initial.kept, workdir),
+    )
 
 
 class Encoder:
@@ -61,44 +106,55 @@ class Encoder:
       space_id: changes if and only if vectors are not comparable.
     """
 
-    def __init__(self, workdir: Path, config: Mapping[str, Any], checkpoints: Checkpoints):
-        self.config, self.batch_size = config, BATCH_SIZE
-        self.pipeline = workdirs.read_preprocess(workdir)
-        self.tokenizer = load_tokenizer(workdir / "tokenizer", max_length=config["text"]["max_length"])
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        system,
+        params: Any,
+        pipeline: ImagePipeline,
+        tokenizer: TextTokenizer | None,
+        text: Mapping[str, Any],
+        digest: str,
+        step: int = 0,
+        data: Mapping[str, Any] = NO_DATA,
+        given: Callable[[], Mapping[str, np.ndarray]] = dict,
+    ):
+        """See `load` and `zero_shot.from_pretrained`, which make them.
+
+        Args:
+          system: with `.build` and `.embed`, of `config`.
+          params: its nested dictionary of arrays.
+          tokenizer: None if it reads no words.
+          text: what of reading words decides the space: digest of the tokenizer, length, template.
+          given: {path: array} of the parameters that did not begin at random.
+        """
+        self.config, self.batch_size, self.params, self.step = config, BATCH_SIZE, params, step
+        self.pipeline, self.tokenizer, self.text, self.data, self.digest = pipeline, tokenizer, text, data, digest
         self.template = TextTemplate(fields=(), field_dropout=0.0)
-        system = build_system(config, vocab_size=self.tokenizer.vocab_size)
-        graphdef, abstract = define_model(system)
-        here = NamedSharding(jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",)), P())
-        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), abstract)
-        restored = checkpoints.restore_latest({"params": abstract}, partial=True)
-        checkpoints.close()
-        if restored is None:
-            raise UserError(
-                f"no checkpoint in {workdir}; train it first: python -m ecommerce_vl.train --workdir={workdir}"
-            )
-        state, meta = restored
-        token_digest = tokenizer_digest(workdir / "tokenizer")
-        if token_digest != meta["tokenizer"]:
-            raise UserError(
-                f"{workdir}/tokenizer is not the one that the checkpoint was trained with (digest {token_digest[:12]}, "
-                f"expected {meta['tokenizer'][:12]}); put the original tokenizer.json back"
-            )
-        self.params, self.step, self.dim = state["params"], meta["step"], config["embed_dim"]
-        self.name = f"{config['system']}-{config['size']}"
-        self.digest = _hash({name: digest for name, digest in meta["digests"].items() if name.startswith("params/")})
-        self.preprocess = json.loads((workdir / "preprocess.json").read_text())
-        self.text = {
-            "tokenizer_digest": token_digest,
-            "max_length": config["text"]["max_length"],
-            "template": "title",
-        }
-        self.fusion = {"kind": "norm(image + text)", "missing": "the other one"}
-        self.data = meta["data"]
-        self.space_id = _hash([self.digest, self.preprocess, self.text, self.fusion])[:16]
+        length = config["text"].get("query_length")
+        self._query_tokenizer = tokenizer.of_length(length) if length else None
+        self.dim, self.name = config["embed_dim"], f"{config['system']}-{config['size']}"
+        self.preprocess = json.loads(json.dumps(dataclasses.asdict(pipeline)))
+        self.fusion = {"kind": system.fusion, "missing": "the other one"}
+        self._system, self._given = system, given
+        graphdef, _ = define_model(system)
         self._embed = jax.jit(
             lambda params, batch, views: system.embed(nnx.merge(graphdef, params), batch, views),
             static_argnames="views",
         )
+
+    @property
+    def space_id(self) -> str:
+        return content_hash([self.digest, self.preprocess, self.text, self.fusion])[:16]
+
+    def untrained(self) -> Encoder:
+        """The same encoder with the parameters that its run began with: what training is compared to."""
+        other = copy.copy(self)
+        build = lambda: nnx.to_pure_dict(nnx.split(self._system.build(nnx.Rngs(self.config["seed"])))[1])
+        other.params, other.step = initial.overlay(jax.jit(build)(), self._given()), 0
+        other.digest = content_hash(digests({"params": other.params}))
+        return other
 
     def embed_products(self, records: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """One vector (N,D) float32 a product, from its main picture and its title, or from the one that there is.
@@ -115,11 +171,7 @@ class Encoder:
 
     def embed_views(self, records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """Vectors (N,D) of the views "image", "text" and "product" in one pass; NaN where the modality is absent."""
-        return self._run(
-            [_main_picture(record) for record in records],
-            [self.template.title({"title": record.get("title") or ""}) for record in records],
-            views=("image", "text", "product"),
-        )
+        return self._run(*_inputs(records, self.template), views=("image", "text", "product"))
 
     def embed_images(self, images: Sequence[ImageLike]) -> np.ndarray:
         """One vector (N,D) float32 a picture: encoded bytes, a path, or a PIL image.
@@ -134,8 +186,75 @@ class Encoder:
         return self._run([None] * len(texts), list(texts), views=("text",))["text"]
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """One vector (N,D) float32 a search query; a dual encoder reads queries as it reads titles."""
-        return self.embed_texts(texts)
+        """One vector (N,D) float32 a search query, by the query tower; NaN for an empty one.
+
+        A system without a query tower reads queries as it reads titles.
+        """
+        if self._query_tokenizer is None:
+            return self.embed_texts(texts)
+        out = np.full((len(texts), self.dim), np.nan, np.float32)
+        for start in range(0, len(texts), self.batch_size):
+            chunk = list(texts[start : start + self.batch_size])
+            num_rows = _padded(len(chunk), most=self.batch_size)
+            ids, mask = self._query_tokenizer([*chunk, *[""] * (num_rows - len(chunk))])
+            batch = {"text_ids": ids, "text_mask": mask, "has_text": mask.any(axis=1)}
+            vectors = jax.device_get(self._embed(self.params, batch, ("query",))["query"])[: len(chunk)]
+            shown = batch["has_text"][: len(chunk)]
+            if not np.isfinite(vectors[shown]).all():
+                raise RuntimeError("the query tower gives vectors that are not finite; the run has diverged")
+            out[start : start + len(chunk)] = np.where(shown[:, None], vectors, np.nan)
+        return out
+
+    def fine_tune(
+        self,
+        view: str,
+        *,
+        train: tuple[Sequence[Mapping[str, Any]], np.ndarray],
+        validation: tuple[Sequence[Mapping[str, Any]], np.ndarray],
+        test: Sequence[Mapping[str, Any]],
+        num_classes: int,
+        log: Callable[[str], None] = print,
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        """Class scores (N,C) float64 of `test` from a copy of the encoder trained on with a linear head over `view`.
+
+        See `training/finetune.py`; the encoder itself stays as it is.
+        """
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            return fine_tune_classifier(
+                lambda params, batch: self._embed(params, batch, (view,))[view],
+                self.params,
+                lambda records: self._batch(*_inputs(records, self.template), pool=pool, strict=False),
+                train=train,
+                validation=validation,
+                test=test,
+                num_classes=num_classes,
+                dim=self.dim,
+                log=log,
+            )
+
+    def embed_composed(
+        self, images: Sequence[ImageLike], texts: Sequence[str], *, text_weight: float | None = None
+    ) -> np.ndarray:
+        """One vector (N,D) float32 for each picture and the words beside it: this product, but as the words say.
+
+        A joint encoder reads the picture and the words in one pass, as it reads a product. Of two towers it is
+        norm(image + lambda text).
+
+        Args:
+          images, texts: as in `embed_images` and `embed_texts`; where a text is empty, the picture is all.
+          text_weight: lambda, 1 by default; of two towers only.
+
+        Errors: UserError that names the first picture that cannot be read; ValueError for a `text_weight` where a
+          joint encoder has none.
+        """
+        if self.fusion["kind"] == "joint encoder":
+            if text_weight is not None:
+                raise ValueError(f"text_weight is {text_weight}; {self.name} reads both in one pass, without a weight")
+            return self._run(images, texts, views=("product",), strict=True)["product"]
+        vectors = self._run(images, texts, views=("image", "text"), strict=True)
+        weight = 1.0 if text_weight is None else text_weight
+        sum_NxD = vectors["image"] + weight * np.nan_to_num(vectors["text"])
+        return sum_NxD / np.maximum(np.linalg.norm(sum_NxD, axis=1, keepdims=True), 1e-12)
 
     def _run(self, images, texts, *, views, strict=False) -> dict[str, np.ndarray]:
         out = {view: np.full((len(texts), self.dim), np.nan, np.float32) for view in views}
@@ -156,17 +275,20 @@ class Encoder:
 
     def _batch(self, images, texts, *, pool, strict) -> dict[str, np.ndarray]:
         """Arrays of `batch_size` rows, or the next power of two for less, so that few shapes are compiled."""
-        num_rows = min(self.batch_size, 1 << max(0, len(texts) - 1).bit_length())
+        num_rows = _padded(len(texts), most=self.batch_size)
         size = self.pipeline.size
         pixels = np.zeros((num_rows, size, size, 3), np.uint8)
         has_image = np.zeros(num_rows, bool)
         for row, decoded in enumerate(pool.map(lambda image: self._pixels(image, strict=strict), images)):
             if decoded is not None:
                 pixels[row], has_image[row] = decoded, True
-        ids, mask = self.tokenizer([*texts, *[""] * (num_rows - len(texts))])
+        if self.tokenizer is None:
+            ids, mask = np.zeros((num_rows, 1), np.int32), np.zeros((num_rows, 1), bool)
+        else:
+            ids, mask = self.tokenizer([*texts, *[""] * (num_rows - len(texts))])
         return {
             "image": pixels,
-            "has_image": has_image,
+            "has_image": has_image & getattr(self._system, "reads_images", True),
             "text_ids": ids,
             "text_mask": mask,
             "has_text": mask.any(axis=1),
@@ -188,6 +310,17 @@ class Encoder:
             return None
 
 
+def _inputs(records: Sequence[Mapping[str, Any]], template: TextTemplate) -> tuple[list, list[str]]:
+    """The main pictures and the texts of records."""
+    texts = [template.title({"title": record.get("title") or ""}) for record in records]
+    return [_main_picture(record) for record in records], texts
+
+
+def _padded(num_rows: int, *, most: int) -> int:
+    """The next power of two, so that few shapes are compiled."""
+    return min(most, 1 << max(0, num_rows - 1).bit_length())
+
+
 def _main_picture(record: Mapping[str, Any]) -> ImageLike | None:
     for name in ("images", "image", "image_link"):
         picture = record.get(name)
@@ -198,5 +331,11 @@ def _main_picture(record: Mapping[str, Any]) -> ImageLike | None:
     return None
 
 
-def _hash(content: Any) -> str:
+def text_of(token_digest: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of reading words decides a space."""
+    return {"tokenizer_digest": token_digest, "max_length": config["text"]["max_length"], "template": "title"}
+
+
+def content_hash(content: Any) -> str:
+    """Of anything that JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -21,7 +21,7 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "what to train; see con
 TOPOLOGY = flags.DEFINE_string("topology", None, "the slice, such as v5e:16x16, or local:8", required=True)
 OUT = flags.DEFINE_string("out", None, "where to write the plan as JSON")
 BATCH = flags.DEFINE_integer("batch", None, "wanted global batch; the streams for it are told", lower_bound=2)
-SEARCH = flags.DEFINE_bool("search", True, "look for the largest rows a device; up to five compilations")
+SEARCH = flags.DEFINE_bool("search", True, "look for the largest rows a device that fit; up to five compilations")
 flags.mark_flag_as_required("config")
 
 

@@ -48,7 +48,7 @@ class Progress:
         self.shown_s = now_s
         elapsed_s = max(now_s - self.start_s, 1e-6)
         rate = done / elapsed_s
-        left = "" if finished or total is None else f"eta {duration((total - done) / max(rate, 1e-9))}"
+        left = "" if finished or total is None or not done else f"eta {duration((total - done) / max(rate, 1e-9))}"
         of = "" if total is None else f"/{total:,}"
         line = f"{self.label:9s}{done:>9,}{of} {self.unit}  {rate:,.0f}/s  {left or duration(elapsed_s)}"
         if self.terminal:

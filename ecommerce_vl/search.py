@@ -20,7 +20,9 @@ WORKDIR = flags.DEFINE_string("workdir", None, "run directory of the model that 
 VECTORS = flags.DEFINE_string("vectors", None, "folder that export wrote", required=True)
 QUERY = flags.DEFINE_string("query", "", "words to search for")
 IMAGE = flags.DEFINE_string("image", None, "picture to search with; with --query, both count")
-IMAGE_WEIGHT = flags.DEFINE_float("image_weight", 0.5, "share of the picture where both are given, from 0 to 1")
+IMAGE_WEIGHT = flags.DEFINE_float(
+    "image_weight", None, "share of the picture where both are given, 0 to 1, of two towers; a joint encoder has none"
+)
 K = flags.DEFINE_integer("k", 10, "how many products to show")
 VIEW = flags.DEFINE_enum(
     "view", "auto", ["auto", "product", "image", "text"], "which vectors of the products to compare; auto is product"
@@ -41,7 +43,7 @@ def main() -> None:
         raise UserError('nothing to search for; give --query="words", --image=FILE, or both')
     if K.value < 1:
         raise UserError(f"--k={K.value}: expected the number of products to show, at least 1")
-    if not 0 <= IMAGE_WEIGHT.value <= 1:
+    if IMAGE_WEIGHT.value is not None and not 0 <= IMAGE_WEIGHT.value <= 1:
         raise UserError(f"--image_weight={IMAGE_WEIGHT.value}: expected a number from 0 (words) to 1 (picture)")
     picture = query.read_picture(IMAGE.value) if IMAGE.value else None
     exported = ExportedVectors(VECTORS.value)

@@ -29,6 +29,10 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> int:
+    from functools import partial
+
+    from ecommerce_vl import weights
+    from ecommerce_vl.evaluation.quick import measure
     from ecommerce_vl.systems import build_system
     from ecommerce_vl.training.loop import FINISHED, train
     from ecommerce_vl.training.place import find_place
@@ -36,8 +40,11 @@ def main() -> int:
 
     place = find_place(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     limits = {"roll_call_s": ROLL_CALL_S.value, "heartbeat_s": HEARTBEAT_S.value, "hang_s": HANG_S.value}
+    workdir = Path(WORKDIR.value)
     with join(place, **limits, say=_say) as team:
-        outcome = train(CONFIG.value.to_dict(), Path(WORKDIR.value), build_system=build_system, team=team)
+        config = weights.resolve(CONFIG.value.to_dict(), workdir)
+        initial = partial(weights.initial, config) if weights.named(config) else None
+        outcome = train(config, workdir, build_system=build_system, measure=measure, initial=initial, team=team)
     return 0 if outcome == FINISHED else doors.PREEMPTED
 
 

@@ -51,5 +51,5 @@ def tiny_config(sample_data) -> dict:
     config.text.depth, config.text.width, config.text.max_length, config.text.vocab_size = 1, 32, 16, 400
     config.embed_dim = 32
     config.data.path = str(sample_data)
-    config.log_every, config.checkpoint.every_steps = 2, 4
+    config.log_every, config.checkpoint.every_steps, config.evaluate.every_steps = 2, 4, 0
     return config.to_dict()

@@ -75,6 +75,17 @@ def test_words_and_queries_share_the_space(encoder):
     assert encoder.embed_texts([]).shape == (0, encoder.dim)
 
 
+def test_a_picture_with_words_is_their_weighted_sum(encoder, records):
+    pictures = [record["images"][0] for record in records if record["images"]][:3]
+    words = ["white", "in leather", ""]
+    image, text = encoder.embed_images(pictures), np.nan_to_num(encoder.embed_texts(words))
+    for weight, found in ((1.0, encoder.embed_composed(pictures, words)),
+                          (0.5, encoder.embed_composed(pictures, words, text_weight=0.5))):  # fmt: skip
+        expected = image + weight * text
+        np.testing.assert_allclose(found, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(encoder.embed_composed(pictures, words)[2], image[2], atol=1e-5)
+
+
 def test_an_unreadable_picture_is_named(encoder):
     with pytest.raises(UserError, match="cannot read the picture 5 bytes"):
         encoder.embed_images([b"hello"])
@@ -101,3 +112,26 @@ def test_damaged_bytes_leave_the_title(encoder):
     records = [{"title": "red shoe", "images": [b"not a picture"]}, {"title": "red shoe"}]
     damaged, without = encoder.embed_products(records)
     np.testing.assert_allclose(damaged, without, atol=1e-6)
+
+
+def test_the_untrained_encoder_is_the_start_of_the_run_and_another_space(encoder, records):
+    untrained = encoder.untrained()
+    assert untrained.space_id != encoder.space_id and untrained.step == 0
+    assert untrained.space_id == encoder.untrained().space_id
+    trained = encoder.embed_views(records[:4])["product"]
+    assert not np.allclose(untrained.embed_views(records[:4])["product"], trained)
+    np.testing.assert_array_equal(encoder.embed_views(records[:4])["product"], trained)
+
+
+def test_fine_tuning_scores_classes_and_leaves_the_encoder(encoder, records, monkeypatch):
+    from ecommerce_vl.training import finetune
+
+    monkeypatch.setattr(finetune, "LEARNING_RATES", (1e-3,))
+    monkeypatch.setattr(finetune, "EPOCHS", 1)
+    shown = [record for record in records if record["images"]][:8]
+    labels, before = np.arange(8) % 2, encoder.embed_views(shown)["image"]
+    scores, chosen = encoder.fine_tune(
+        "image", train=(shown, labels), validation=(shown, labels), test=shown[:3], num_classes=2, log=lambda line: None
+    )
+    assert scores.shape == (3, 2) and np.isfinite(scores).all() and chosen["learning_rate"] == 1e-3
+    np.testing.assert_array_equal(encoder.embed_views(shown)["image"], before)

@@ -23,7 +23,7 @@ def command(workdir, data, *more):
         "--config.image.size=32", "--config.image.patch_size=8", "--config.image.width=48", "--config.image.depth=1",
         "--config.text.width=32", "--config.text.depth=1", "--config.text.max_length=16",
         "--config.text.vocab_size=400", "--config.embed_dim=32", "--config.log_every=2",
-        "--config.checkpoint.every_steps=3", *more,
+        "--config.checkpoint.every_steps=3", "--config.evaluate.every_steps=4", *more,
     ]  # fmt: skip
 
 
@@ -64,7 +64,9 @@ def test_a_run_leaves_what_the_readme_promises(uninterrupted):
         assert (workdir / name).exists(), name
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == STEPS
-    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert [row["step"] for row in rows if "eval/seconds" in row] == [0, 4, 8, 12, 16, 20, 24]
+    steps = [row for row in rows if "loss" in row]
+    assert steps[-1]["loss"] < steps[0]["loss"]
     assert "eta" in output and "finished 24 steps" in output
 
 
@@ -96,10 +98,17 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(uninterrupted, tmp_
     assert "resume " in done.stdout
     assert_bit_identical(parameters(uninterrupted[0]), parameters(workdir))
     assert _steps(workdir) == _steps(uninterrupted[0])
+    assert _evaluated(workdir) == _evaluated(uninterrupted[0])
 
 
 def _steps(workdir):
     return [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def _evaluated(workdir):
+    """The rows of the quick evaluation, but for the time they took."""
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k != "eval/seconds"} for row in rows if "eval/seconds" in row]
 
 
 def _saved(workdir):

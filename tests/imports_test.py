@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ecommerce_vl"
-SHARED = {"errors", "pages", "progress", "__version__"}  # what every room may use
+SHARED = {"errors", "files", "pages", "progress", "__version__"}  # what every room may use
 # room -> rooms it may import; doors (files at the top) may import all of them.
 MAY_IMPORT = {
     "data": set(),

@@ -1,6 +1,7 @@
 """The plan: counts against programs whose counts are known by hand, the search, the door on local devices."""
 
 import dataclasses
+import importlib
 import importlib.util
 import json
 import subprocess
@@ -18,7 +19,7 @@ from ecommerce_vl.errors import UserError
 from ecommerce_vl.planning.collectives import read_collectives, trip_count
 from ecommerce_vl.planning.flops import flops_of
 from ecommerce_vl.planning.program import DoesNotFit, Program
-from ecommerce_vl.planning.report import MAX_COMPILATIONS, largest_rows, lines, make_plan
+from ecommerce_vl.planning.report import MAX_COMPILATIONS, largest_rows, lines, make_plan, streams_that_fit
 from ecommerce_vl.planning.roofline import roofline
 from ecommerce_vl.planning.topology import CHIPS, GIB, Topology, parse, plan_mesh
 
@@ -35,7 +36,7 @@ def abstract(*shape):
 def program(rows, *, flops=10**12, traffic=0.0, collectives=None, fixed=2 * GIB, a_row=0.01 * GIB):
     """A program whose memory is a line in its rows."""
     peak = int(fixed + a_row * rows)
-    return Program(rows, GIB, GIB, 0, peak - 2 * GIB, 0, peak, flops, flops, 0, traffic, collectives or {})
+    return Program(rows, GIB, GIB, 0, peak - 2 * GIB, 0, peak, flops, flops, 0, flops, traffic, collectives or {})
 
 
 def slice_of(name="v5e", devices=4):
@@ -80,29 +81,44 @@ def test_the_mesh_covers_the_slice():
 
 def test_flops_of_products_loops_and_gradients():
     product = lambda a, b: a @ b
-    assert flops_of(product, abstract(3, 5), abstract(5, 7)) == (2 * 3 * 5 * 7, 0)
+    assert flops_of(product, abstract(3, 5), abstract(5, 7)) == (2 * 3 * 5 * 7, 0, 2 * 3 * 5 * 7)
     loop = lambda a, b: jax.lax.scan(lambda x, _: (x @ b, None), a, length=6)[0].sum()
-    assert flops_of(loop, abstract(3, 5), abstract(5, 5))[0] == 6 * 2 * 3 * 25
+    assert flops_of(loop, abstract(3, 5), abstract(5, 5)).total == 6 * 2 * 3 * 25
     # Forward once, then twice as much for the two gradients.
-    assert flops_of(jax.grad(loop, (0, 1)), abstract(3, 5), abstract(5, 5))[0] == 3 * 6 * 2 * 3 * 25
+    assert flops_of(jax.grad(loop, (0, 1)), abstract(3, 5), abstract(5, 5)).total == 3 * 6 * 2 * 3 * 25
     batched = lambda a, b: jnp.einsum("bij,bjk->bik", a, b)
-    assert flops_of(batched, abstract(4, 3, 5), abstract(4, 5, 7))[0] == 4 * 2 * 3 * 5 * 7
+    assert flops_of(batched, abstract(4, 3, 5), abstract(4, 5, 7)).total == 4 * 2 * 3 * 5 * 7
     patches = lambda x, k: jax.lax.conv_general_dilated(
         x, k, (4, 4), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    assert flops_of(patches, abstract(2, 8, 8, 3), abstract(4, 4, 3, 16))[0] == 2 * (2 * 2 * 2 * 16) * (4 * 4 * 3)
+    assert flops_of(patches, abstract(2, 8, 8, 3), abstract(4, 4, 3, 16)).total == 2 * (2 * 2 * 2 * 16) * (4 * 4 * 3)
 
 
 def test_recomputation_counts_and_the_mapped_part_is_apart():
     once = lambda a, b: jnp.sin(a @ b).sum()
-    kept = flops_of(jax.grad(once, (0, 1)), abstract(3, 5), abstract(5, 7))[0]
-    again = flops_of(jax.grad(jax.checkpoint(once), (0, 1)), abstract(3, 5), abstract(5, 7))[0]
+    kept = flops_of(jax.grad(once, (0, 1)), abstract(3, 5), abstract(5, 7)).total
+    again = flops_of(jax.grad(jax.checkpoint(once), (0, 1)), abstract(3, 5), abstract(5, 7)).total
     assert again - kept == 2 * 3 * 5 * 7
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:4])
     mapped = jax.shard_map(lambda a, b: a @ b, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data"))
     both = lambda a, b, c: mapped(a @ c, b)
     # A device multiplies (2,5) by (5,7); four do so.
-    assert flops_of(both, abstract(8, 6), abstract(5, 7), abstract(6, 5)) == (2 * 8 * 5 * 7 + 2 * 8 * 6 * 5, 2 * 8 * 35)
+    assert flops_of(both, abstract(8, 6), abstract(5, 7), abstract(6, 5))[:2] == (
+        2 * 8 * 5 * 7 + 2 * 8 * 6 * 5, 2 * 8 * 35,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "passes"),
+    [(None, jnp.float32, 1), ("high", jnp.float32, 3), ("highest", jnp.float32, 6), ("highest", jnp.bfloat16, 1)],
+)
+def test_passes_of_a_matrix_unit(precision, dtype, passes):
+    once = 2 * 3 * 5 * 7
+    product = lambda a, b: jax.lax.scan(
+        lambda c, _: (c + jnp.matmul(a, b, precision=precision).sum(), None), 0.0, length=2
+    )
+    shapes = (jax.ShapeDtypeStruct(shape, dtype) for shape in ((3, 5), (5, 7)))
+    assert flops_of(product, *shapes) == (2 * once, 0, 2 * once * passes)
 
 
 @pytest.mark.parametrize("devices", [2, 4, 8])
@@ -172,6 +188,8 @@ def test_the_roofline_takes_the_longest():
     assert (fast.bound, fast.step_s, fast.mfu) == ("compute", 1.0, 1.0)
     read = roofline(program(8, flops=int(4 * chip.flops), traffic=2 * chip.hbm_bytes_per_s), slice_of())
     assert (read.bound, read.step_s, read.mfu) == ("memory", 2.0, 0.5)
+    split = dataclasses.replace(program(8, flops=int(4 * chip.flops)), passes=int(8 * chip.flops))
+    assert (roofline(split, slice_of()).step_s, roofline(split, slice_of()).mfu) == (2.0, 0.5)
 
 
 # -- The search --------------------------------------------------------------------------------------------------------
@@ -195,35 +213,59 @@ def test_the_search_finds_the_largest_rows_in_few_compilations(start):
         assert best >= 1200
 
 
+@pytest.mark.parametrize(
+    ("rows", "stream_rows", "overhead", "streams"),
+    [(4096, 1400, 0, 4), (1400, 1400, 0, 1), (1500, 700, 0, 3), (4096, 1400, 800, 8), (4096, 1400, 10_000, None)],
+)
+def test_streams_are_compiled_with_the_whole_batch(rows, stream_rows, overhead, streams):
+    tried = []
+
+    def compile_program(rows, streams):
+        tried.append(streams)
+        return program(rows // streams + overhead)  # vectors and loss of the whole batch lie on top of a stream
+
+    count, found = streams_that_fit(
+        compile_program, rows=rows, stream_rows=stream_rows, capacity=16 * GIB, say=lambda line: None
+    )
+    assert rows % count == 0 and count == tried[-1] and len(tried) <= 2
+    assert (count if found else None) == streams
+
+
 def config(**changes):
-    return {"batch_size": 512, "total_samples": 51_200, "mesh": {"data": -1, "fsdp": 1}} | changes
+    return {"batch_size": 512, "total_samples": 51_200, "streams": 1, "mesh": {"data": -1, "fsdp": 1}} | changes
+
+
+def plan_of(batch=None, search=False, compile_program=lambda rows, streams: program(rows // streams), **changes):
+    return make_plan(
+        config(**changes), slice_of(), batch=batch, search=search, say=lambda line: None,
+        compile_program=compile_program,
+    )  # fmt: skip
 
 
 def test_a_plan_is_json_and_says_what_does_not_fit():
-    plan = make_plan(
-        config(), slice_of(), batch=16_384, search=True, say=lambda line: None, compile_rows=lambda rows: program(rows)
-    )
+    plan = plan_of(batch=16_384, search=True)
     assert json.loads(json.dumps(plan)) == plan
-    assert plan["batch"]["largest_rows_per_device"] == 1400 and plan["batch"]["streams_for_wanted"] == 3
+    assert plan["batch"]["largest_rows_per_device"] == 1400
+    assert (plan["wanted"]["rows_per_device"], plan["wanted"]["streams"], plan["wanted"]["fits"]) == (4096, 4, True)
+    assert plan["wanted"]["per_chip"]["peak"] == program(1024).peak and "in 4 streams:" in "\n".join(lines(plan))
     assert plan["per_chip"]["peak"] == program(128).peak < plan["per_chip"]["capacity"]
-    big = make_plan(
-        config(batch_size=8000), slice_of(), batch=None, search=True, say=lambda line: None,
-        compile_rows=lambda rows: program(rows),
-    )  # fmt: skip
+    # The configured rows do not fit at once: told, and compiled in the streams in which they do.
+    big = plan_of(batch_size=8000, search=True)
     assert not big["fits_as_configured"] and "the configured ones do not fit" in "\n".join(lines(big))
+    assert (big["wanted"]["batch"], big["wanted"]["streams"], big["wanted"]["fits"]) == (8000, 2, True)
+    assert "wanted" not in plan_of(search=True)
+    with pytest.raises(UserError, match=r"--batch is 130; expected a multiple of the 4 devices"):
+        plan_of(batch=130)
 
-    def never(rows):
+    def never(rows, streams):
         raise DoesNotFit
 
-    none = make_plan(config(), slice_of(), batch=None, search=False, say=lambda line: None, compile_rows=never)
-    assert "does not fit" in lines(none)[-1]
+    assert "does not fit" in lines(plan_of(compile_program=never))[-1]
 
 
 def test_days_and_chip_hours():
     step = program(128, flops=int(4 * CHIPS["v5e"].flops * 36))  # 36 s
-    plan = make_plan(
-        config(), slice_of(), batch=None, search=False, say=lambda line: None, compile_rows=lambda rows: step
-    )
+    plan = plan_of(compile_program=lambda rows, streams: step)
     assert plan["run"]["days"] == pytest.approx(100 * 36 / 86400)
     assert plan["run"]["chip_hours"] == pytest.approx(4.0)
 
@@ -251,7 +293,10 @@ def test_the_door_plans_for_local_devices(tmp_path):
     assert done.returncode == 0, done.stderr
     plan = json.loads((tmp_path / "plan.json").read_text())
     assert plan["topology"] == {"name": "local:4", "chips": 4, "devices": 4}
-    assert plan["batch"]["rows_per_device"] == 8 and plan["batch"]["streams_for_wanted"] == 4
+    assert plan["batch"]["rows_per_device"] == 8 and plan["wanted"]["streams"] == 4
+    # Four times the rows, encoded in four streams: memory of the one, and the forward pass twice.
+    assert plan["wanted"]["per_chip"]["activations"] < 2 * plan["per_chip"]["activations"]
+    assert 4.2 < plan["wanted"]["per_step"]["flops"] / plan["per_step"]["flops"] < 6
     assert plan["per_chip"]["parameters"] > 0 and plan["per_chip"]["peak"] > plan["per_chip"]["parameters"]
     assert plan["collectives"]["all-reduce"]["bytes"] > plan["per_chip"]["parameters"] / 2
     assert 0 < plan["per_step"]["loss_flops"] < plan["per_step"]["flops"] and "roofline" not in plan
@@ -264,17 +309,28 @@ def test_the_door_refuses_in_one_sentence():
     assert done.stderr.startswith("plan: --topology is 'v7:4x4'; expected one of v5e") and done.stderr.count("\n") == 1
 
 
-SHIPPED = [
-    ("configs/eclip.py:tiny", "v5e:4x4"), ("configs/eclip.py:small", "v6e:4x4"), ("configs/eclip.py:base", "v5e:8x8"),
-    ("configs/eclip.py:large", "v5p:4x4x4"), ("configs/myntra.py", "v5e:2x2"),
-    ("configs/quickstart.py", "tpu7x:2x2x1"),
-]  # fmt: skip
+def shipped():
+    """Every training config of configs/, in all its sizes, as --config takes it."""
+    names = []
+    for file in sorted((ROOT / "configs").glob("[!_]*.py")):
+        module = importlib.import_module(f"configs.{file.stem}")
+        if "system" in getattr(module, "get_config", dict)():
+            sizes = [f":{size}" for size in getattr(module, "SIZES", ())] or [""]
+            names += [f"configs/{file.name}{size}" for size in sizes]
+    return names
 
 
-@pytest.mark.slow
+# A slice of every chip in turn; large models where they fit.
+SLICES = ("v5e:4x4", "v6e:4x4", "tpu7x:2x2x1", "v5p:2x2x4")
+LARGER = {"configs/eclip.py:base": "v5e:8x8", "configs/eclip.py:large": "v5p:4x4x4"}
+
+
+@pytest.mark.pod
 @SLOW_TPU
-@pytest.mark.parametrize(("name", "topology"), SHIPPED)
-def test_every_shipped_config_compiles_for_a_pod(name, topology, tmp_path):
+@pytest.mark.parametrize("place", range(len(shipped())), ids=shipped())
+def test_every_shipped_config_compiles_for_a_pod(place, tmp_path):
+    name = shipped()[place]
+    topology = LARGER.get(name, SLICES[place % len(SLICES)])
     done = door(f"--config={name}", f"--topology={topology}", "--nosearch", f"--out={tmp_path}/plan.json")
     assert done.returncode == 0, done.stderr
     plan = json.loads((tmp_path / "plan.json").read_text())
@@ -283,8 +339,26 @@ def test_every_shipped_config_compiles_for_a_pod(name, topology, tmp_path):
     assert plan["per_step"]["loss_share"] < 0.02 or "base" not in name
 
 
-def test_every_shipped_training_config_is_in_the_table():
-    trained = {file.stem for file in (ROOT / "configs").glob("*.py")} - {"__init__", "common", "prepare"}
-    assert {name.removeprefix("configs/").partition(".py")[0] for name, _ in SHIPPED} == trained
-    assert {CHIPS[topology.partition(":")[0]] for _, topology in SHIPPED} == set(CHIPS.values())
-    assert all(dataclasses.asdict(chip)["source"].startswith("https://") for chip in CHIPS.values())
+@pytest.mark.pod
+@SLOW_TPU
+def test_the_search_and_the_streams_hold_for_the_real_compiler(tmp_path):
+    """The largest rows were compiled and fit, more do not, and a batch beyond them fits in the streams told."""
+    done = door(
+        *SMALL, "--config.image.size=64", "--config.loss.impl=ring", "--config.loss.chunk_rows=256",
+        "--config.batch_size=8192", "--topology=v5e:2x2", "--batch=262144", f"--out={tmp_path}/plan.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    largest, wanted = plan["batch"]["largest_rows_per_device"], plan["wanted"]
+    assert plan["rows_tried"][str(largest)] and plan["fits_as_configured"] and largest >= 2048
+    assert all(fits == (int(rows) <= largest) for rows, fits in plan["rows_tried"].items())
+    assert wanted["rows_per_device"] == 65_536 > largest
+    assert wanted["fits"] and 65_536 / wanted["streams"] <= largest
+    assert wanted["per_chip"]["peak"] < wanted["per_chip"]["capacity"]
+
+
+def test_every_shipped_training_config_is_compiled():
+    assert {"configs/eclip.py:base", "configs/myntra.py", "configs/quickstart.py"} < set(shipped())
+    assert not any("prepare" in name for name in shipped()) and set(LARGER) < set(shipped())
+    assert {name.partition(":")[0] for name in SLICES} == set(CHIPS)
+    assert all(chip.source.startswith("https://docs.cloud.google.com/tpu/docs/") for chip in CHIPS.values())

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from ecommerce_vl.data import shards
 from ecommerce_vl.data.ingest import ROWS_PER_GROUP, part_file
 from ecommerce_vl.data.record import SPLITS
-from ecommerce_vl.data.workers import fresh_folder, on_all_cores
+from ecommerce_vl.data.workers import on_all_cores
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.files import fresh_folder
 
 RUNNERS = ("processes", "beam")
 COLUMNS = [*shards.STORED_FIELDS, "attributes", "images", "image_hashes"]

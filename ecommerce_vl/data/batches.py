@@ -35,6 +35,7 @@ class ToExample:
       image, augment: how a picture is decoded, and its random views.
       template: the text of a record, with its dropout of fields and words.
       tokenizer: text to ids of a fixed length.
+      query_tokenizer: the same for queries, whose length is another; None where there are none.
       image_dropout, text_dropout: probability that a row that has both a picture and a text loses the one or the
         other; it never loses both. A loss that needs both does not count such a row.
 
@@ -47,6 +48,7 @@ class ToExample:
     tokenizer: TextTokenizer
     image_dropout: float = 0.0
     text_dropout: float = 0.0
+    query_tokenizer: TextTokenizer | None = None
 
     def __post_init__(self):
         for name in ("image_dropout", "text_dropout"):
@@ -62,12 +64,14 @@ class ToExample:
         """The rows b = num_rows of a batch, each from its record and its own generator.
 
         Returns: `image` (b,H,W,3) uint8, `text_ids` (b,L) int32, `text_mask` (b,L) bool, `has_image`, `has_text`,
-          `valid` (b,) bool, and `product_key`, `catalog_key`, `group_key`, `category_key` (b,) int32.
+          `valid`, `matched`, `hard_mismatch` (b,) bool, and `product_key`, `catalog_key`, `group_key`, `category_key`
+          (b,) int32.
         """
         size = self.image.size
         image = np.empty((num_rows, size, size, 3), np.uint8)  # each row is written below, so once
         has_image, valid = np.zeros(num_rows, bool), np.ones(num_rows, bool)
         keys = np.empty((len(KEYS), num_rows), np.int32)
+        matched, hard_mismatch = np.ones(num_rows, bool), np.zeros(num_rows, bool)
         texts = []
         for row, (record, rng) in enumerate(drawn):
             images, text = record["images"], self.template.enriched(record, rng=rng)
@@ -86,6 +90,8 @@ class ToExample:
                 image[row] = 0
             texts.append(text)
             keys[:, row] = [record[name] for name in KEYS]
+            # Of a record whose picture or text is another product's; see data/mismatch.py.
+            matched[row], hard_mismatch[row] = record.get("matched", True), record.get("hard_mismatch", False)
         # All texts of a batch at once: the arrays around the tokenizer cost as much for one text as for many.
         text_ids, text_mask = self.tokenizer(texts)
         return {
@@ -95,6 +101,8 @@ class ToExample:
             "has_image": has_image,
             "has_text": text_mask.any(axis=1),
             "valid": valid,
+            "matched": matched,
+            "hard_mismatch": hard_mismatch,
             **dict(zip(KEYS, keys, strict=True)),
         }
 
@@ -115,7 +123,8 @@ class _ReadStep:
     def __call__(self, step: int) -> Batch:
         begin = self.first_position + int(step) * self.batch_size
         positions = range(begin + self.process_index, begin + self.batch_size, self.process_count)
-        drawn = ((self.records[self.order[at]], np.random.default_rng((self.seed, at))) for at in positions)
+        # Read before anything is decoded: alternating, the two turn each other's code and data out of the cache.
+        drawn = [(self.records[self.order[at]], np.random.default_rng((self.seed, at))) for at in positions]
         return self.to_example(drawn, num_rows=len(positions))
 
 

@@ -16,14 +16,9 @@ import duckdb
 
 from ecommerce_vl.data.components import label_components
 from ecommerce_vl.data.disk import disk_errors
-from ecommerce_vl.data.identity import IdentitySettings, relate
+from ecommerce_vl.data.identity import LISTING_FIELDS, IdentitySettings, relate
 from ecommerce_vl.data.ledger import write_ledger
 from ecommerce_vl.data.split import SplitSettings, assign_splits, split_settings
-
-LISTING_FIELDS = (
-    "id", "seller_id", "catalog_id", "item_group_id", "gtin", "brand", "mpn", "title", "product_type", "color", "size",
-    "material", "pattern", "multipack", "is_bundle", "locale",
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +93,7 @@ def _read_parts(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"""
         CREATE TABLE feed AS
         SELECT row, {", ".join(LISTING_FIELDS)}, split, "timestamp", title_hash, title_bands, image_hashes,
-            image_digest, repairs[1].reason AS first_reason, repairs[1].detail AS first_detail, reject, reject_detail
+            repairs[1].reason AS first_reason, repairs[1].detail AS first_detail, reject, reject_detail
         FROM parts
     """)
     connection.execute("""
@@ -165,8 +160,7 @@ def _refuse_empty(connection: duckdb.DuckDBPyConnection) -> None:
 def _list(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"""
         CREATE TABLE listings AS
-        SELECT row, {", ".join(LISTING_FIELDS)}, title_hash, kept[1] AS image_hash,
-            CASE WHEN kept[1] = image_hashes[1] THEN image_digest ELSE '' END AS image_digest, title_bands
+        SELECT row, {", ".join(LISTING_FIELDS)}, title_hash, kept[1] AS image_hash, title_bands
         FROM feed JOIN cleared USING (row)
     """)
 

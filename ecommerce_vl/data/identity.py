@@ -24,20 +24,18 @@ if TYPE_CHECKING:
 
 RELATIONS = ("duplicate_listing", "same_product", "variant")  # the strictest first
 REASONS = ("item_group", "catalog_id", "gtin", "brand_mpn", "exact_duplicate", "near_duplicate")
+# Texts of a listing; '' is a missing one.
+LISTING_FIELDS = (
+    "id", "seller_id", "catalog_id", "item_group_id", "gtin", "brand", "mpn", "title", "product_type", "color", "size",
+    "material", "pattern", "multipack", "is_bundle", "locale",
+)  # fmt: skip
 VARIANT_FIELDS = ("color", "size", "material", "pattern", "multipack", "is_bundle")
+# SQL: two listings x and y are known to differ in one of the attributes that are texts.
+DIFFER = " OR ".join(f"(x.{name} <> y.{name} AND x.{name} <> '' AND y.{name} <> '')" for name in VARIANT_FIELDS[:4])
 # What shops write into a brand where there is none; two of these agree about nothing.
 NO_BRANDS = (
-    "generic",
-    "unbranded",
-    "nobrand",
-    "noname",
-    "unknown",
-    "other",
-    "oem",
-    "doesnotapply",
-    "notapplicable",
-    "na",
-)
+    "generic", "unbranded", "nobrand", "noname", "unknown", "other", "oem", "doesnotapply", "notapplicable", "na",
+)  # fmt: skip
 RESTRICTED_PREFIXES = ("02", "04", "05", "2", "98", "99")  # of a GTIN-13: numbers inside a shop, and coupons
 
 
@@ -85,8 +83,9 @@ def relate(connection: duckdb.DuckDBPyConnection, *, settings: IdentitySettings)
     """Finds the relations between listings.
 
     Args:
-      connection: with a table or view `listings(row BIGINT, ...)`; '' is a missing text, NULL a missing hash. An empty
-        `seller_id` is a seller like any other: a feed that names none comes from one seller.
+      connection: with a table or view `listings(row BIGINT, title_hash UBIGINT, image_hash BLOB, title_bands UBIGINT[],
+        ...)` and `LISTING_FIELDS`; NULL is a missing hash. An empty `seller_id` is a seller like any other: a feed that
+        names none comes from one seller.
       settings: which evidence counts.
 
     Creates (replacing what is there), ordered by their first columns:
@@ -333,7 +332,6 @@ def _relate_near_duplicates(connection, settings: IdentitySettings) -> dict[str,
             SELECT a.row, b.row FROM members a JOIN members b ON a.band = b.band AND a.locale = b.locale
               AND a.row < b.row AND bit_count(xor(a.bits, b.bits)) <= {settings.max_hash_distance}"""
         )
-    differ = " OR ".join(f"(x.{name} <> y.{name} AND x.{name} <> '' AND y.{name} <> '')" for name in VARIANT_FIELDS[:4])
     connection.execute(
         f"""INSERT INTO _pairs SELECT a, b, CASE WHEN own THEN 'duplicate_listing' ELSE 'same_product' END,
           'near_duplicate', jaccard
@@ -342,7 +340,7 @@ def _relate_near_duplicates(connection, settings: IdentitySettings) -> dict[str,
           FROM (SELECT DISTINCT a, b FROM _candidates)
           JOIN _listings x ON x.row = a JOIN _listings y ON y.row = b
           JOIN listings s ON s.row = a JOIN listings t ON t.row = b
-          WHERE NOT ({differ} OR (x.gtin <> y.gtin AND x.gtin <> '' AND y.gtin <> '') OR x.is_bundle <> y.is_bundle
+          WHERE NOT ({DIFFER} OR (x.gtin <> y.gtin AND x.gtin <> '' AND y.gtin <> '') OR x.is_bundle <> y.is_bundle
             OR (x.multipack <> y.multipack AND x.multipack > 0 AND y.multipack > 0)))
         WHERE jaccard >= {settings.min_title_jaccard} AND same_numbers(left_title, right_title)"""
     )
@@ -381,9 +379,8 @@ def _demote_variants(connection) -> int:
 
 
 def _relate_item_groups(connection) -> None:
-    differ = " OR ".join(f"(x.{name} <> y.{name} AND x.{name} <> '' AND y.{name} <> '')" for name in VARIANT_FIELDS[:4])
     connection.execute(
-        f"""INSERT INTO _pairs SELECT centre, members.row, 'variant', 'item_group', CASE WHEN {differ}
+        f"""INSERT INTO _pairs SELECT centre, members.row, 'variant', 'item_group', CASE WHEN {DIFFER}
             OR greatest(x.multipack, 1) <> greatest(y.multipack, 1) OR x.is_bundle <> y.is_bundle THEN 1 ELSE 0 END
         FROM (SELECT row, min(row) OVER (PARTITION BY value) AS centre FROM _members WHERE kind = 'item_group') members
         JOIN _listings x ON x.row = centre JOIN _listings y ON y.row = members.row WHERE members.row <> centre"""

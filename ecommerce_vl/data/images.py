@@ -21,6 +21,8 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 ORIENTATION_TAG = 0x0112
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 WHITE = (255, 255, 255)
+RESIZES = ("pad", "stretch", "crop")
+INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 MAX_PIXELS = 89_000_000  # refuse larger pictures by their header, before decoding
 
 
@@ -131,8 +133,12 @@ class ImagePipeline:
       size: side of the square in pixels.
       mean, std: per channel of pixels in [0, 1]; applied on the device, recorded here.
       max_pixels: refuse above, by the header.
-      resize: "pad" keeps the aspect ratio and fills with white, so no product is cut or stretched.
-      decoder: JPEG through libjpeg-turbo, reduced in the DCT domain while at least twice the size; Pillow otherwise.
+      resize: "pad" keeps the aspect ratio and fills with white, so no product is cut or stretched. Published models
+        were trained otherwise: "stretch" to the square, or "crop" its middle.
+      interpolation: a key of `INTERPOLATIONS`.
+      decoder: JPEG through libjpeg-turbo, for "pad" reduced in the DCT domain while at least twice the size; Pillow
+        otherwise.
+      crop_share: of "crop", the square's side over the shorter side of what it is cut from.
     """
 
     size: int
@@ -142,6 +148,12 @@ class ImagePipeline:
     resize: str = "pad"
     interpolation: str = "bicubic"
     decoder: str = "libjpeg-turbo, Pillow"
+    crop_share: float = 1.0
+
+    def __post_init__(self):
+        for field, choices in (("resize", RESIZES), ("interpolation", INTERPOLATIONS)):
+            if getattr(self, field) not in choices:
+                raise ValueError(f"image.{field} is {getattr(self, field)!r}; expected one of {', '.join(choices)}")
 
     def __call__(self, data: bytes, *, rng: np.random.Generator | None = None, augment: Augment | None = None):
         """Decodes and resizes one picture; returns (size, size, 3) uint8.
@@ -150,25 +162,34 @@ class ImagePipeline:
 
         Errors: ImageDefect.
         """
-        image = decode(data, target=self.size, max_pixels=self.max_pixels)
+        image = decode(data, target=self.size if self.resize == "pad" else None, max_pixels=self.max_pixels)
         if rng is not None and augment is not None:
-            if image.width != image.height:  # a square of the longer side would undo the limit on pixels
+            if self.resize == "crop":
+                image = _middle(image, min(image.size))
+            elif (
+                self.resize == "pad" and image.width != image.height
+            ):  # a square of the longer side would undo the limit on pixels
                 image.thumbnail((2 * self.size, 2 * self.size), Image.Resampling.BICUBIC)
-            return augment(_square(image), size=self.size, rng=rng)
+            return augment(_square(image) if self.resize == "pad" else image, size=self.size, rng=rng)
         return self.fit(image)
 
     def fit(self, image: Image.Image) -> np.ndarray:
-        """An RGB picture on a white square of the model's size; (size, size, 3) uint8."""
-        if image.width == image.height:
-            return np.asarray(image.resize((self.size, self.size), Image.Resampling.BICUBIC))
+        """An RGB picture as a square of the model's size, by default on white; (size, size, 3) uint8."""
+        filter = INTERPOLATIONS[self.interpolation]
+        if self.resize == "crop":
+            shorter = round(self.size / self.crop_share)
+            sides = tuple(int(shorter * side / min(image.size)) for side in image.size)
+            return np.asarray(_middle(image.resize(sides, filter), self.size))
+        if self.resize == "stretch" or image.width == image.height:
+            return np.asarray(image.resize((self.size, self.size), filter))
         # Shrunk before it is padded: a white square of a banner's own length may be a thousand times its pixels.
         scale = self.size / max(image.size)
         inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        return np.asarray(_square(image.resize(inner, Image.Resampling.BICUBIC, reducing_gap=2.0)))
+        return np.asarray(_square(image.resize(inner, filter, reducing_gap=2.0)))
 
 
-def decode(data: bytes, *, target: int, max_pixels: int) -> Image.Image:
-    """An RGB picture of at least twice `target` on its shorter side, where the original is.
+def decode(data: bytes, *, target: int | None, max_pixels: int) -> Image.Image:
+    """An RGB picture of at least twice `target` on its shorter side, where the original is; None for its own size.
 
     Errors: ImageDefect.
     """
@@ -176,11 +197,17 @@ def decode(data: bytes, *, target: int, max_pixels: int) -> Image.Image:
         try:
             height, width, space, _ = simplejpeg.decode_jpeg_header(data, strict=False)
             if height * width <= max_pixels and space in ("YCbCr", "Gray") and b"Exif\x00" not in data:
-                least = 2 * target if min(height, width) >= 2 * target else 0
+                least = 2 * target if target and min(height, width) >= 2 * target else 0
                 return Image.fromarray(simplejpeg.decode_jpeg(data, min_height=least, min_width=least))
         except Exception:  # as above; KeyError for a colour space that simplejpeg does not know
             pass  # Pillow below either reads it or names the defect
     return to_rgb(open_image(data, max_pixels=max_pixels))
+
+
+def _middle(image: Image.Image, side: int) -> Image.Image:
+    """The square of that side in the middle of a picture, black where the picture ends."""
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
 
 
 def _square(image: Image.Image) -> Image.Image:
@@ -211,11 +238,11 @@ class Augment:
     light: float
 
     def __call__(self, image: Image.Image, *, size: int, rng: np.random.Generator) -> np.ndarray:
-        side = image.size[0]
         area = rng.uniform(*self.crop_scale)
         ratio = np.exp(rng.uniform(-1, 1) * np.log(self.crop_ratio))
-        width, height = min(1.0, np.sqrt(area * ratio)) * side, min(1.0, np.sqrt(area / ratio)) * side
-        left, top = rng.uniform(0, side - width), rng.uniform(0, side - height)
+        width = min(1.0, np.sqrt(area * ratio)) * image.width
+        height = min(1.0, np.sqrt(area / ratio)) * image.height
+        left, top = rng.uniform(0, image.width - width), rng.uniform(0, image.height - height)
         box = (left, top, left + width, top + height)
         pixels = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0))
         if rng.random() < self.mirror:

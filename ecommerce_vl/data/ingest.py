@@ -11,7 +11,6 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import io
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,8 @@ from ecommerce_vl.data.images import ImageDefect, StoredForm, stored_image
 from ecommerce_vl.data.links import LinkPolicy, read_link
 from ecommerce_vl.data.near_duplicates import title_bands
 from ecommerce_vl.data.record import SPLITS, TEXT_FIELDS, Product, encode_attribute, to_product
-from ecommerce_vl.data.workers import fresh_folder, on_all_cores
+from ecommerce_vl.data.workers import on_all_cores
+from ecommerce_vl.files import fresh_folder, whole_file
 
 MAX_ID_LENGTH = 200
 ROWS_PER_PART = 1024
@@ -47,7 +47,6 @@ SCHEMA = pa.schema(
         ("attributes", pa.list_(ATTRIBUTE)),
         ("images", pa.list_(pa.binary())),
         ("image_hashes", pa.list_(pa.binary())),
-        ("image_digest", pa.string()),  # of the main picture as stored
         ("title_hash", pa.uint64()),
         ("title_bands", pa.list_(pa.uint64())),
         ("cleaned", pa.list_(pa.string())),  # rules that changed the text
@@ -159,15 +158,9 @@ def write_part(chunk: Chunk, *, folder: Path, settings: IngestSettings) -> int:
         numbered = enumerate(chunk.rows, start=chunk.first_row)
         lines = pool.map(lambda item: line_of(item[1][1], number=item[0], root=item[1][0], settings=settings), numbered)
         table = pa.Table.from_pylist(list(lines), schema=SCHEMA)
-    file = part_file(folder, chunk.number)
-    partial_file = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with disk_errors(folder):
-            # Pictures are compressed already; the dictionary of a column of hashes only costs memory.
-            pq.write_table(table, partial_file, row_group_size=ROWS_PER_GROUP, compression="lz4", use_dictionary=False)
-        os.replace(partial_file, file)
-    finally:
-        partial_file.unlink(missing_ok=True)
+    with disk_errors(folder), whole_file(part_file(folder, chunk.number)) as unfinished:
+        # Pictures are compressed already; the dictionary of a column of hashes only costs memory.
+        pq.write_table(table, unfinished, row_group_size=ROWS_PER_GROUP, compression="lz4", use_dictionary=False)
     return len(chunk.rows)
 
 
@@ -196,7 +189,6 @@ def line_of(
         "attributes": [_attribute(name, value) for name, value in product.attributes.items()],
         "images": pictures.stored,
         "image_hashes": pictures.hashes,
-        "image_digest": hashlib.sha256(pictures.stored[0]).hexdigest() if pictures.stored else "",
         "title_hash": title_hash(title) if title else None,
         "title_bands": title_bands(title).tolist() if title and settings.bands else None,
         "cleaned": cleaned,
@@ -266,7 +258,6 @@ def _rejected(number: int, reason: str, detail: str, *, name: str = "") -> dict[
         "repairs": [],
         "cleaned": [],
         "image_hashes": [],
-        "image_digest": "",
     }
 
 

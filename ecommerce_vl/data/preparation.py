@@ -24,6 +24,7 @@ from ecommerce_vl.data.prepared import SUMMARY
 from ecommerce_vl.data.record import ALIASES
 from ecommerce_vl.data.workers import worker_count
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.files import write_json
 
 FORMAT_VERSION = 3  # raise when the same feed and settings give other shards, so that old ones are not taken for new
 WORK = ".prepare"  # folder of a job under way, beside what it will become
@@ -120,6 +121,25 @@ def read_summary(out: Path) -> dict | None:
         raise UserError(f"{file} is no summary of a preparation ({error}); remove it or name another --out") from error
 
 
+def is_prepared(out: Path, sources: list[feeds.Source], config: Mapping[str, Any], *, overwrite: bool) -> bool:
+    """Whether a folder holds this feed with these settings, so that there is nothing to do; never with `overwrite`.
+
+    Errors: UserError if it holds another preparation without `overwrite`, as `read_summary`, and as `parse_columns`.
+    """
+    parse_columns(config["columns"], sources)
+    existing = read_summary(out)
+    if overwrite or not existing:
+        return False
+    if existing["request"] != request_digest(sources, config):
+        raise holds_another(out)
+    return True
+
+
+def holds_another(out: Path) -> UserError:
+    """The error where a folder may not be replaced."""
+    return UserError(f"--out={out} holds another feed or other settings; name another folder or add --overwrite")
+
+
 def validate(config: Mapping[str, Any]) -> None:
     """Checks the settings before any work.
 
@@ -210,9 +230,7 @@ def _publish(work: Path, out: Path, summary: dict) -> None:
         old.unlink()
     for file in [*sorted((work / "shards").iterdir()), *(work / "curated" / f"{name}.parquet" for name in TABLES)]:
         os.replace(file, out / file.name)
-    partial = work / SUMMARY
-    partial.write_text(json.dumps(summary, indent=2) + "\n")
-    os.replace(partial, out / SUMMARY)
+    write_json(out / SUMMARY, summary)
     shutil.rmtree(work)
 
 

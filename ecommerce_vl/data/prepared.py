@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class PreparedData:
                 f"no prepared data at {str(folder)!r}: {SUMMARY} is missing; "
                 f"run python -m ecommerce_vl.prepare --feed=FEED --out={folder}"
             )
-        self.summary = json.loads(file.read_text())
+        self.summary = json.loads(file.read_text(encoding="utf-8"))
 
     @property
     def fingerprint(self) -> str:
@@ -87,3 +88,11 @@ class PreparedData:
         rows = self.rows(split)
         chosen = (rows["num_images"] > 0) & rows["has_text"] if pairs_only else np.ones(len(rows["id"]), bool)
         return Records(self.folder, split, rows["position"][chosen])
+
+
+def digest_of(columns: Iterable[np.ndarray | str]) -> str:
+    """SHA-256 of arrays and strings in their order: what a source draws from beyond the prepared products."""
+    digest = hashlib.sha256()
+    for column in columns:
+        digest.update(column.encode() + b"\0" if isinstance(column, str) else np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()

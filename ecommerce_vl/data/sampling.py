@@ -49,10 +49,12 @@ def training_order(
     )
 
 
-def keys_of(index: Mapping[str, np.ndarray], positions: np.ndarray) -> dict[str, np.ndarray]:
-    """The `COLUMNS` of the records at these positions of their split, from the split's index columns in any order."""
+def keys_of(
+    index: Mapping[str, np.ndarray], positions: np.ndarray, *, names: Sequence[str] = COLUMNS
+) -> dict[str, np.ndarray]:
+    """Columns of the records at these positions of their split, from the split's index columns in any order."""
     row_of_position = np.argsort(index["position"])
-    return {name: index[name][row_of_position[positions]] for name in COLUMNS}
+    return {name: index[name][row_of_position[positions]] for name in names}
 
 
 class Deck:

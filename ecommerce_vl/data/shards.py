@@ -8,7 +8,6 @@ and joined without reading a picture. Invariant: the same records in the same or
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from ecommerce_vl.data.disk import disk_errors
 from ecommerce_vl.data.record import SPLITS, TEXT_FIELDS, decode_attribute
+from ecommerce_vl.files import whole_file
 
 DATASET = "products"
 STORED_FIELDS = tuple(name for name in TEXT_FIELDS if name != "split")
@@ -75,20 +75,15 @@ def write_shard(file: Path, records: Iterable[dict]) -> int:
     Args:
       records: of `FEATURES`; `images` holds encoded bytes.
     """
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
     num_records = 0
-    try:
-        with disk_errors(file.parent):
-            writer = ArrayRecordWriter(str(partial), "group_size:1")
-            try:
-                for record in records:
-                    writer.write(serialize(record))
-                    num_records += 1
-            finally:
-                writer.close()
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with disk_errors(file.parent), whole_file(file) as partial:
+        writer = ArrayRecordWriter(str(partial), "group_size:1")
+        try:
+            for record in records:
+                writer.write(serialize(record))
+                num_records += 1
+        finally:
+            writer.close()
     return num_records
 
 

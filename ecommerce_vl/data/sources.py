@@ -11,19 +11,26 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ecommerce_vl.data.batches import Batch, ToExample
+from ecommerce_vl.data.item_pairs import ItemPairs
+from ecommerce_vl.data.mismatch import COLUMNS, MismatchedOrder, MixedRecords
 from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.data.query_pairs import QueryPairs
 from ecommerce_vl.data.sampling import Order, keys_of, training_order
 from ecommerce_vl.errors import UserError
+
+SHARES = ("mismatch", "mismatch_same_category")
 
 
 class Source(Protocol):
     """Args:
-    items: random access and picklable; what `to_batch` gets, each with its own generator.
+    items: by what `order` gives for a position of the stream; picklable. `to_batch` gets them, each with its generator.
     description: of the items, for the log.
+    digest: of which items there are beyond the products of the data, "" if nothing is; a run goes on with the same.
     """
 
     items: Sequence[Any]
     description: str
+    digest: str
 
     def order(self, *, batch_size: int, seed: int) -> Order: ...
 
@@ -33,8 +40,12 @@ class Source(Protocol):
 class Products:
     """Single products: those with a picture and a title, or all of the train split (`config.data.rows`).
 
+    A share `config.data.mismatch` of them gets the picture or the text of another product of its batch.
+
     Errors: UserError if there is none.
     """
+
+    digest = ""
 
     def __init__(self, data: PreparedData, options: Mapping[str, Any]):
         self._data, self._options = data, options
@@ -42,30 +53,46 @@ class Products:
         if num_products == 0:
             raise UserError(f"{data.folder} has no product in its train split; prepare it with a larger train fraction")
         pairs_only = options["rows"] == "pairs"
-        self.items = data.records("train", pairs_only=pairs_only)
-        if len(self.items) == 0:
+        records = data.records("train", pairs_only=pairs_only)
+        if len(records) == 0:
             raise UserError(
                 f"none of the {num_products:,} train products of {data.folder} has both a picture and a title, so "
                 "there is no pair to learn from; see the image links that prepare counted under repairs, or draw from "
                 "all products with --config.data.rows=all, which learns nothing from those without a pair"
             )
+        self._positions = records.positions
+        self.items = MixedRecords(records) if options["mismatch"] else records
         which = "those with a picture and a title" if pairs_only else "all"
         self.description = f"{len(self.items):,} of {num_products:,} train products ({which})"
 
     def order(self, *, batch_size: int, seed: int) -> Order:
         """Errors: ValueError that begins with the key of the config."""
-        return training_order(
-            keys_of(self._data.rows("train"), self.items.positions),
+        options, rows = self._options, self._data.rows("train")
+        for name in SHARES:
+            if not 0.0 <= options[name] <= 1.0:
+                raise ValueError(f"data.{name} is {options[name]}; expected 0 to 1")
+        order = training_order(
+            keys_of(rows, self._positions),
             batch_size=batch_size,
             seed=seed,
-            **{name: self._options[name] for name in ("catalog_pairs", "category_power")},
+            **{name: options[name] for name in ("catalog_pairs", "category_power")},
+        )
+        if not options["mismatch"]:
+            return order
+        return MismatchedOrder(
+            order,
+            keys_of(rows | {"has_image": rows["num_images"] > 0}, self._positions, names=COLUMNS),
+            batch_size=batch_size,
+            seed=seed,
+            share=options["mismatch"],
+            same_category=options["mismatch_same_category"],
         )
 
     def to_batch(self, to_example: ToExample) -> ToExample:
         return to_example
 
 
-SOURCES = {"products": Products}
+SOURCES = {"products": Products, "item_pairs": ItemPairs, "query_pairs": QueryPairs}
 
 
 def open_source(data: PreparedData, options: Mapping[str, Any]) -> Source:

@@ -7,6 +7,7 @@ run goes on. Byte-level pairs, so that no script and no stray byte is ever unkno
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,18 +15,22 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.files import write_text
 
-FILE = "tokenizer.json"
-PAD, CLS, SEP = "[PAD]", "[CLS]", "[SEP]"
+FILE, CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"  # the second only in folders of Hugging Face
+PAD, CLS, SEP, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 PAD_NAMES = (PAD, "<pad>", "<|pad|>", "<|endoftext|>")
+MASK_NAMES = (MASK, "<mask>")
 
 
 class TextTokenizer:
     """Turns texts into fixed-length ids; picklable, so that loader workers can carry it."""
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int):
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int, pad: str | None = None):
+        """`pad` is the padding token; by default the one that the tokenizer pads with, else the first usual one."""
         self.max_length = max_length
-        pad = next((name for name in PAD_NAMES if tokenizer.token_to_id(name) is not None), None)
+        names = (pad, (tokenizer.padding or {}).get("pad_token"), *PAD_NAMES)
+        pad = next((name for name in names if name and tokenizer.token_to_id(name) is not None), None)
         if pad is None:
             raise UserError(f"the tokenizer has no padding token; expected one of {', '.join(PAD_NAMES)}")
         self.pad_id = tokenizer.token_to_id(pad)
@@ -37,6 +42,17 @@ class TextTokenizer:
     def vocab_size(self) -> int:
         """Rows that an embedding table needs: the largest id plus one."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """Name -> id of every special token; "mask" is the one that hides a word, where the tokenizer has it."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        special = {token.content: number for number, token in sorted(added.items()) if token.special}
+        return {"mask" if name in MASK_NAMES else name: number for name, number in special.items()}
+
+    def of_length(self, max_length: int) -> TextTokenizer:
+        """The same tokenizer for texts of another length."""
+        return TextTokenizer(Tokenizer.from_str(self._tokenizer.to_str()), max_length=max_length)
 
     def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids (N,L) int32 and mask (N,L) bool; an empty text has an empty mask."""
@@ -67,13 +83,11 @@ class TextTokenizer:
     def save(self, folder: Path) -> None:
         """Writes `tokenizer.json` into the folder, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{FILE}.partial"
-        partial.write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
-        partial.replace(folder / FILE)
+        write_text(folder / FILE, self._tokenizer.to_str(pretty=True))
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int, max_length: int) -> TextTokenizer:
-    """A lower-casing byte-level BPE tokenizer with [CLS] and [SEP], learnt from the texts in their order."""
+    """A lower-casing byte-level BPE tokenizer with [CLS], [SEP] and [MASK], learnt from the texts in their order."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -81,7 +95,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, max_length: int) -
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
-        special_tokens=[PAD, CLS, SEP],
+        special_tokens=[PAD, CLS, SEP, MASK],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -100,7 +114,14 @@ def load_tokenizer(folder: Path, *, max_length: int) -> TextTokenizer:
     """
     file = folder / FILE
     try:
-        return TextTokenizer(Tokenizer.from_file(str(file)), max_length=max_length)
+        tokenizer, config = Tokenizer.from_file(str(file)), folder / CONFIG_FILE
+        fields = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+        pad = fields.get("pad_token")
+        if fields.get("tokenizer_class", "").startswith("Siglip2"):  # its class lowers, not its tokenizer.json
+            lower = normalizers.Lowercase()
+            rest = [tokenizer.normalizer] if tokenizer.normalizer else []
+            tokenizer.normalizer = normalizers.Sequence([lower, *rest])
+        return TextTokenizer(tokenizer, max_length=max_length, pad=pad["content"] if isinstance(pad, dict) else pad)
     except UserError:
         raise
     except Exception as error:  # the library raises bare Exception

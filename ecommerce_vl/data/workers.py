@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 Unit = TypeVar("Unit")
@@ -23,13 +22,6 @@ Result = TypeVar("Result")
 def worker_count(requested: int) -> int:
     """`requested` processes, or one a core for 0."""
     return requested or len(os.sched_getaffinity(0))
-
-
-def fresh_folder(folder: Path) -> None:
-    """Makes a folder for whole files, and removes from it the hidden ones that a killed worker left half written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".*"):
-        left.unlink()
 
 
 def on_all_cores(function: Callable[[Unit], Result], units: Iterable[Unit], *, num_workers: int) -> Iterator[Result]:

@@ -38,13 +38,16 @@ def intervals(
     Shapes: groups int (N,), the cluster of each row; `np.arange(N)` resamples single rows.
     Invariants: clusters are drawn with replacement, as many as there are; all rows of a drawn cluster count.
     A statistic that is not a mean (macro F1) may lie outside its percentile interval: resamples lose rare classes.
-    Errors: ValueError when there are no rows.
+    A resample in which a statistic is undefined (NaN: no positive was drawn) is left out of its interval.
+    Errors: ValueError when there are no rows, or the statistic of all rows is NaN.
     Memory: 4 M weights at a time, whatever N. Source: Efron and Tibshirani (1993), percentile method.
     """
     clusters, cluster_of = np.unique(np.asarray(groups), return_inverse=True)
     if not len(clusters):
         raise ValueError("no rows to resample; a task without an evaluated query must be skipped")
     point = statistic(np.ones((1, len(cluster_of))))
+    if undefined := [name for name, value in point.items() if np.isnan(value[0])]:
+        raise ValueError(f"{undefined} are undefined on these {len(cluster_of)} rows; skip them with a reason")
     random = np.random.default_rng(seed)
     draws = {name: [] for name in point}
     block = int(np.clip(_BLOCK_WEIGHTS // len(cluster_of), 1, resamples))
@@ -55,7 +58,9 @@ def intervals(
         for name, values in statistic(counts.astype(np.float64)[:, cluster_of]).items():
             draws[name].append(values)
     return {
-        name: Interval(float(point[name][0]), *map(float, np.percentile(np.concatenate(values), _LEVELS)), len(groups))
+        name: Interval(
+            float(point[name][0]), *map(float, np.nanpercentile(np.concatenate(values), _LEVELS)), len(groups)
+        )
         for name, values in draws.items()
     }
 

@@ -1,30 +1,30 @@
-"""Leaf category classification from frozen vectors: nearest neighbours and a linear probe.
+"""The category family: which leaf of the taxonomy a product belongs to, read from frozen vectors or by fine-tuning.
 
 The label is the whole path ("A > B > C"), so that two leaves of one name stay apart. The invariant: nothing is chosen
-on the test rows. Neighbours and weights come from the train split, C from the validation split; test rows of a class
-that training never saw cannot be answered, and are counted apart (`unseen`) instead of entering the means.
+on the test rows; see `probes.py`. Test rows of a class that training never saw cannot be answered, and are counted
+apart (`unseen`) instead of entering the means.
 
 The probe of picture and title together reads the `product` unit vector, which every product has: a concatenation
 [v ; t] would need a zero vector where one modality is missing, and none is ever made up.
 """
 
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from scipy.sparse import issparse
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
 
-from ecommerce_vl.evaluation import bootstrap, metrics, search
-from ecommerce_vl.evaluation.products import EmbeddedProducts
+from ecommerce_vl.evaluation import bootstrap, figures, metrics, probes
+from ecommerce_vl.evaluation.context import MODEL, Context
+from ecommerce_vl.evaluation.products import VIEWS, EmbeddedProducts
+from ecommerce_vl.evaluation.ratios import or_nan
+from ecommerce_vl.evaluation.results import Results
 
-NEIGHBOURS = 20
-TEMPERATURE = 0.07
-C_GRID = (1.0, 10.0, 100.0, 1000.0)  # inverse regularisation, for features of unit total variance
-_MAX_ITERATIONS = 1000
+SHOTS = (1, 2, 4, 8, 16)  # training rows a class
+DRAWS = 5  # of those rows, each by a seed of its own
+# What a shop or a caption may call a product of a leaf category; {path} has the whole path, top level first.
+PROMPTS = ("{leaf}", "a photo of {leaf}", "{leaf} for sale, product photo", "{parent} {leaf}", "{path}")
+_SEPARATOR = " > "
 
 
 @dataclass(frozen=True)
@@ -81,44 +81,147 @@ def missing(pool: Pool) -> str:
     return ""
 
 
-def knn_votes(queries, *, gallery, gallery_y: np.ndarray, gallery_ids: list[str], num_classes: int) -> np.ndarray:
-    """Float64 (N, C): vote of a class = sum over the 20 nearest of that class of exp(cos / 0.07).
+def run(context: Context, results: Results) -> None:
+    """Every view with every method: linear probe, neighbours, prompts; with `thorough` few shots and fine-tuning."""
+    splits = {"train": context.train, "validation": context.validation}
+    for view in VIEWS:
+        found = pool(context.test, **splits, view=view)
+        if reason := missing(found):
+            results.skip(f"category/{view}", reason)
+            continue
+        for method in context.methods(view):
+            _measure_method(context, results, pool=found, view=view, method=method)
+        if context.thorough:
+            _fine_tune(context, results, pool=found, view=view)
+    everyone = pool(context.test, **splits)
+    if not missing(everyone):
+        _note(context, results, "category/majority", scores=majority_scores(everyone), pool=everyone)
 
-    Shapes: unit rows (N, d) and (M, d); gallery_y int (M,).
-    Source: the weighted vote of Wu et al. (2018), instance discrimination.
-    """
-    rows, scores = search.top_k(queries, gallery=gallery, gallery_ids=gallery_ids, k=NEIGHBOURS)
-    votes = np.zeros((len(rows), num_classes))
-    np.add.at(votes, (np.arange(len(rows))[:, None], gallery_y[rows]), np.exp(scores / TEMPERATURE))
-    return votes
 
-
-def linear_scores(test, *, train, train_y: np.ndarray, validation, validation_y: np.ndarray, num_classes: int):
-    """Class scores float64 (N, C) of a multinomial logistic regression, and the C that validation chose.
-
-    Shapes: feature rows of the three splits, all dense or all CSR. Dense features are centred and divided by one
-    number, so that their total variance is 1: that keeps the geometry of the vectors, and one grid then fits a
-    collapsed space as well as an even one. Without validation rows the second of the grid is taken.
-    """
-    if not issparse(train):
-        centre = train.mean(axis=0, dtype=np.float64)
-        spread = np.sqrt(train.var(axis=0, dtype=np.float64).sum()) or 1.0
-        train, validation, test = (
-            np.asarray((part - centre) / spread, np.float32) for part in (train, validation, test)
+def _measure_method(context: Context, results: Results, *, pool: Pool, view: str, method: str) -> None:
+    prefix = f"category/{view}/{method}".rstrip("/")
+    rows = {"test": pool.test, "train": pool.train, "validation": pool.validation}
+    if holes := sum(context.holes(method, split, view=view, rows=chosen) for split, chosen in rows.items()):
+        results.skip(prefix, context.no_vectors(holes))
+        return
+    features = {split: context.features(method, split, view=view)[chosen] for split, chosen in rows.items()}
+    note = partial(_note, context, results, pool=pool)
+    if method != "random":  # a probe of noise is the most frequent class at best
+        scores, strength = probes.linear_scores(
+            features["test"],
+            train=features["train"],
+            train_y=pool.train_y,
+            validation=features["validation"],
+            validation_y=pool.validation_y,
+            num_classes=len(pool.classes),
         )
-    grid = C_GRID if len(validation_y) else C_GRID[1:2]
-    probe = LogisticRegression(max_iter=_MAX_ITERATIONS, warm_start=True)
-    best = (-1.0, grid[0], None)
-    for strength in grid:  # ascending: each fit starts from the smoother one before it
-        probe.set_params(C=strength)
-        # One BLAS thread: the products are small, and spinning threads on two shared cores made it 12 times slower.
-        with threadpool_limits(1), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the last iterations move no prediction
-            probe.fit(train, train_y)
-        accuracy = probe.score(validation, validation_y) if len(validation_y) else 0.0
-        if accuracy > best[0]:  # a tie keeps the stronger regularisation
-            best = (accuracy, strength, _all_class_scores(probe, test, num_classes))
-    return best[2], best[1]
+        note(f"{prefix}/linear", scores=scores, C=strength)
+    votes = probes.knn_votes(
+        features["test"],
+        gallery=features["train"],
+        gallery_y=pool.train_y,
+        gallery_ids=[context.train.ids[row] for row in pool.train],
+        num_classes=len(pool.classes),
+    )
+    note(f"{prefix}/knn", scores=votes)
+    if context.has_words(method):
+        (scores,), prompt = probes.zero_shot(
+            partial(context.words, method),
+            prompts(pool.classes),
+            validation=features["validation"],
+            quality=lambda scores: float((scores.argmax(axis=1) == pool.validation_y).mean()),
+            rows=(features["test"],),
+        )
+        note(f"{prefix}/zero_shot", scores=scores, prompt=prompt)
+    elif method == MODEL:
+        results.skip(f"{prefix}/zero_shot", "no encoder was given, and prompts must be embedded")
+    if context.thorough and method != "random":
+        _few_shots(context, results, prefix, features=features, pool=pool)
+
+
+def prompts(classes: Sequence[str]) -> dict[str, list[str]]:
+    """Template -> its text for each leaf path."""
+    parts = [path.split(_SEPARATOR) for path in classes]
+    known = [{"leaf": part[-1], "parent": (["", *part])[-2], "path": ", ".join(part)} for part in parts]
+    return {template: [" ".join(template.format(**names).split()) for names in known] for template in PROMPTS}
+
+
+def few_shot_rows(train_y: np.ndarray, *, shots: int, seed: tuple) -> np.ndarray:
+    """Int rows: `shots` of each class drawn without replacement, all of a class that has fewer."""
+    order = np.random.default_rng(seed).permutation(len(train_y))
+    place = np.empty(len(train_y), int)  # of a row among those of its class, in the drawn order
+    for label in np.unique(train_y):
+        mine = order[train_y[order] == label]
+        place[mine] = np.arange(len(mine))
+    return np.flatnonzero(place < shots)
+
+
+def _few_shots(context: Context, results: Results, prefix: str, *, features: dict, pool: Pool) -> None:
+    """Means over five draws of the training rows; C from validation, for each draw."""
+    points = []
+    for shots in SHOTS:
+        drawn = [few_shot_rows(pool.train_y, shots=shots, seed=(context.seed, shots, draw)) for draw in range(DRAWS)]
+        fits = [
+            probes.linear_scores(
+                features["test"],
+                train=features["train"][rows],
+                train_y=pool.train_y[rows],
+                validation=features["validation"],
+                validation_y=pool.validation_y,
+                num_classes=len(pool.classes),
+            )
+            for rows in drawn
+        ]
+        ranked = [_ranked(scores) for scores, _ in fits]
+        statistic = lambda weights, ranked=ranked: _mean_of(
+            [_statistic(weights, ranked=one, pool=pool) for one in ranked]
+        )
+        estimates = bootstrap.intervals(statistic, groups=pool.groups, seed=context.seed)
+        tops = [float((one[:, 0] == pool.test_y).mean()) for one in ranked]
+        shared = _shared(pool) | {
+            "draws": DRAWS,
+            "C": [strength for _, strength in fits],
+            "top1_deviation": np.std(tops),
+        }
+        results.add(f"{prefix}/few_shot_{shots}", {name: vars(one) | shared for name, one in estimates.items()})
+        top = estimates["top1"]
+        points.append((shots, top.value, top.low, top.high))
+    view = prefix.split("/")[1]
+    curve = results.figures.get(f"category/{view}/few_shot")
+    series = (curve.series if curve else {}) | {prefix.removeprefix(f"category/{view}").strip("/"): tuple(points)}
+    results.figures[f"category/{view}/few_shot"] = figures.Curve("training rows a class", "top 1", series, log_x=True)
+
+
+def _fine_tune(context: Context, results: Results, *, pool: Pool, view: str) -> None:
+    key = f"category/{view}/fine_tune"
+    if context.fine_tune is None or not context.records:
+        results.skip(key, "no encoder was given that can be trained further")
+        return
+    given = {
+        split: ([context.records[split][row] for row in rows], labels)
+        for split, rows, labels in (
+            ("train", pool.train, pool.train_y),
+            ("validation", pool.validation, pool.validation_y),
+        )
+    }
+    test = [context.records["test"][row] for row in pool.test]
+    scores, chosen = context.fine_tune(view, **given, test=test, num_classes=len(pool.classes))
+    _note(context, results, key, scores=scores, pool=pool, **chosen)
+
+
+def _note(context: Context, results: Results, prefix: str, *, scores: np.ndarray, pool: Pool, **chosen) -> None:
+    results.add(prefix, measure(scores, pool=pool, seed=context.seed, **chosen))
+    ranked = _ranked(scores)
+    right = ranked == pool.test_y[:, None]
+    results.per_query[prefix] = {
+        "rows": pool.test,
+        "top1": right[:, 0].astype(np.float64),
+        "top5": right.any(axis=1).astype(np.float64),
+    }
+    if prefix.count("/") == 2:  # the model's
+        results.figures[prefix] = figures.Confusion(
+            classes=tuple(pool.classes), true=pool.test_y, predicted=ranked[:, 0], rows=pool.test
+        )
 
 
 def majority_scores(pool: Pool) -> np.ndarray:
@@ -129,21 +232,40 @@ def majority_scores(pool: Pool) -> np.ndarray:
 def measure(scores_NxC: np.ndarray, *, pool: Pool, seed: int = 0, **chosen) -> dict[str, dict]:
     """Metric name -> {value, low, high, n, candidates, coverage, unseen, ...chosen} of the test rows of a pool.
 
-    `candidates` is the number of classes; `chosen` is stored with the numbers (the C of a probe).
+    `candidates` is the number of classes; `chosen` is stored with the numbers (the C of a probe). Beside those of
+    `metrics.classification`: `hier_f1`, and `top1_depth1`, `top1_depth2`, … for taxonomies of more than one level, the
+    share whose first levels are right, of the rows that have so many.
     """
-    ranked = np.argsort(-scores_NxC, axis=1, kind="stable")[:, :5]
-    statistic = partial(metrics.classification, truth=pool.test_y, ranked_NxM=ranked, num_classes=len(pool.classes))
+    statistic = partial(_statistic, ranked=_ranked(scores_NxC), pool=pool)
     estimates = bootstrap.intervals(statistic, groups=pool.groups, seed=seed)
-    shared = {"candidates": len(pool.classes), "coverage": pool.coverage, "unseen": pool.unseen, **chosen}
-    return {name: vars(estimate) | shared for name, estimate in estimates.items()}
+    return {name: vars(estimate) | _shared(pool) | chosen for name, estimate in estimates.items()}
+
+
+def _statistic(weights_SxN: np.ndarray, *, ranked: np.ndarray, pool: Pool) -> dict[str, np.ndarray]:
+    paths = [path.split(_SEPARATOR) for path in pool.classes]
+    true, predicted = ([paths[label] for label in labels] for labels in (pool.test_y, ranked[:, 0]))
+    values = metrics.classification(weights_SxN, truth=pool.test_y, ranked_NxM=ranked, num_classes=len(pool.classes))
+    values["hier_f1"] = metrics.hier_f1(weights_SxN, truth=true, predicted=predicted)
+    depths = np.array([len(path) for path in true])
+    for depth in range(1, int(depths.max())):  # the last level is top1 itself
+        right = np.array([a[:depth] == b[:depth] for a, b in zip(true, predicted, strict=True)], np.float64)
+        deep = (depths >= depth).astype(np.float64)
+        values[f"top1_depth{depth}"] = or_nan(weights_SxN @ (right * deep), weights_SxN @ deep)
+    return values
+
+
+def _ranked(scores_NxC: np.ndarray) -> np.ndarray:
+    return np.argsort(-scores_NxC, axis=1, kind="stable")[:, :5]
+
+
+def _mean_of(values: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.mean([one[name] for one in values], axis=0) for name in values[0]}
+
+
+def _shared(pool: Pool) -> dict:
+    return {"candidates": len(pool.classes), "coverage": pool.coverage, "unseen": pool.unseen}
 
 
 def _labelled(products: EmbeddedProducts, view: str | None) -> np.ndarray:
     known = np.array([bool(path) for path in products.category_paths], bool)
     return np.flatnonzero(known & products.present(view) if view else known)
-
-
-def _all_class_scores(probe: LogisticRegression, rows, num_classes: int) -> np.ndarray:
-    scores = np.full((rows.shape[0], num_classes), -np.inf)
-    scores[:, probe.classes_] = probe.predict_proba(rows)
-    return scores

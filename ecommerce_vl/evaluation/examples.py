@@ -5,11 +5,10 @@ by rule and seed, never by hand: the right ones at random, the wrong ones as the
 at most one per leaf category while there are others, so that neither half shows one shelf only.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ecommerce_vl.evaluation import retrieval, search
+from ecommerce_vl.evaluation.figures import Example, Grid, Neighbour
 from ecommerce_vl.evaluation.products import EmbeddedProducts
 
 PER_SIDE = 5  # examples right, and as many wrong
@@ -21,38 +20,16 @@ RIGHT_MEANS = {
     "same_style": "another variant of the same style",
     "category": "a product of the same leaf category (no two listings of this split are known to be one product)",
 }
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """One answer: the row of the product, its score (cosine), and whether it is right."""
-
-    row: int
-    score: float
-    right: bool
-
-
-@dataclass(frozen=True)
-class Example:
-    """One query with its nearest products; `answer_row` and `answer_rank` are set when the first one is wrong.
-
-    `answer_rank` is 0 when no right answer is among the ranked depth, `answer_row` -1 when any of many would do.
-    """
-
-    query: int
-    neighbours: tuple[Neighbour, ...]
-    right: bool
-    answer_row: int
-    answer_rank: int
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The examples of one setting, and the sentence that says what counts as right."""
-
-    setting: retrieval.Setting
-    right_means: str
-    examples: tuple[Example, ...]
+_TITLES = {
+    "image_text/t2i": ("Words in, pictures out", "A product's title asks; the nearest pictures answer."),
+    "image_text/i2t": (
+        "Picture in, titles out",
+        "A picture asks; the nearest titles answer (their pictures beside them).",
+    ),
+    "same_product/product": ("Other listings of the same product", "Picture and title together ask."),
+    "same_style/product": ("Variants of the same style", "Picture and title together ask."),
+    "category/product": ("The nearest products", "Picture and title together ask."),
+}
 
 
 def grid(
@@ -74,7 +51,15 @@ def grid(
         for place in _spread(candidates, [products.category_paths[row] for row in pool.queries[candidates]])
     ]
     examples = tuple(_example(ranking, place=place, products=products, pool=pool, setting=setting) for place in chosen)
-    return Grid(setting=setting, right_means=RIGHT_MEANS[setting.task], examples=examples)
+    title, question = _TITLES.get(setting.key, (setting.key, ""))
+    return Grid(
+        title=title,
+        question=question,
+        right_means=RIGHT_MEANS[setting.task],
+        query_view=setting.query_view,
+        document_view=setting.document_view,
+        examples=examples,
+    )
 
 
 def _example(

@@ -1,4 +1,4 @@
-"""Ranking and classification metrics, one value per query or per resample.
+"""Metrics of ranked lists and of predicted classes, one value per query or per resample.
 
 The ranking metrics read `relevance_NxK`, the relevance of the ranked lists of N queries to depth K, and return one
 value per query; means and intervals are taken elsewhere. The invariant: ranks are counted from 1, whatever lies
@@ -7,10 +7,16 @@ trec_eval wherever it has one. "hit" and "recall" are two metrics: hit@k asks wh
 the first k, recall@k which share of all relevant ones is.
 """
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from ecommerce_vl.evaluation.ratios import or_nan, or_zero
+
 MRR_DEPTH = 1000  # reciprocal rank is 0 beyond this rank
+RBP_PERSISTENCE = 0.9  # how probably a reader goes on to the next rank
 
 
 def hit(relevance_NxK: np.ndarray, *, k: int) -> np.ndarray:
@@ -20,7 +26,7 @@ def hit(relevance_NxK: np.ndarray, *, k: int) -> np.ndarray:
 
 def recall(relevance_NxK: np.ndarray, *, num_relevant: np.ndarray, k: int) -> np.ndarray:
     """Float64 (N,): share of the relevant documents found among the first k; NaN where there is none to find."""
-    return _share(relevance_NxK[:, :k].sum(axis=1), num_relevant)
+    return or_nan(relevance_NxK[:, :k].sum(axis=1), num_relevant)
 
 
 def precision(relevance_NxK: np.ndarray, *, k: int) -> np.ndarray:
@@ -37,19 +43,52 @@ def reciprocal_rank(relevance_NxK: np.ndarray, *, k: int = MRR_DEPTH) -> np.ndar
 
 def average_precision(relevance_NxK: np.ndarray, *, num_relevant: np.ndarray, k: int) -> np.ndarray:
     """Float64 (N,): sum of precision@j over the relevant ranks j <= k, divided by |R| (trec form)."""
-    return _share(_precision_sum(relevance_NxK[:, :k]), num_relevant)
+    return or_nan(_precision_sum(relevance_NxK[:, :k]), num_relevant)
 
 
 def map_at_r(relevance_NxK: np.ndarray, *, num_relevant: np.ndarray) -> np.ndarray:
     """Float64 (N,): average precision cut at rank |R|, as in metric learning (Musgrave et al., 2020)."""
     within = np.arange(relevance_NxK.shape[1]) < np.asarray(num_relevant)[:, None]
-    return _share(_precision_sum(relevance_NxK & within), num_relevant)
+    return or_nan(_precision_sum(relevance_NxK & within), num_relevant)
 
 
 def r_precision(relevance_NxK: np.ndarray, *, num_relevant: np.ndarray) -> np.ndarray:
     """Float64 (N,): precision at rank |R|."""
     within = np.arange(relevance_NxK.shape[1]) < np.asarray(num_relevant)[:, None]
-    return _share((relevance_NxK & within).sum(axis=1), num_relevant)
+    return or_nan((relevance_NxK & within).sum(axis=1), num_relevant)
+
+
+def average_precision_of_hits(relevance_NxK: np.ndarray, *, num_relevant: np.ndarray, k: int) -> np.ndarray:
+    """Float64 (N,): average precision over the first min(k, |R|) ranks, divided by the hits among them (at least 1).
+
+    The form of the Product1M and M5Product evaluation code: one hit at rank 1 and nothing else gives 1. NaN where
+    |R| = 0.
+    """
+    cut = np.minimum(k, np.asarray(num_relevant))
+    within = relevance_NxK & (np.arange(relevance_NxK.shape[1]) < cut[:, None])
+    return np.where(cut > 0, _precision_sum(within) / np.maximum(within.sum(axis=1), 1), np.nan)
+
+
+def average_recall(
+    labels_NxK: np.ndarray, *, query_labels: Sequence[Sequence[int]], gallery_counts: Mapping[int, int], k: int
+) -> np.ndarray:
+    """Float64 (N,): AR@k of queries that show several products at once (Product1M, Zhan et al., ICCV 2021).
+
+    Shapes: `labels_NxK` int, the label of each ranked document, -1 past the end of a list; query_labels: the n labels
+    of each query, repeated as often as shown; gallery_counts: label -> documents of it.
+    Each label may expect e = min(its repetitions x floor(k / n), its documents); the value is the mean over labels of
+    min(found, e) / e. NaN where nothing can be expected.
+    """
+    values = np.full(len(labels_NxK), np.nan)
+    for row, wanted in enumerate(query_labels):
+        found = Counter(labels_NxK[row, :k].tolist())
+        expected = {
+            label: min(times * (k // len(wanted)), gallery_counts.get(label, 0))
+            for label, times in Counter(wanted).items()
+        }
+        shares = [min(found[label], most) / most for label, most in expected.items() if most]
+        values[row] = np.mean(shares) if shares else np.nan
+    return values
 
 
 def ndcg(gains_NxK: np.ndarray, *, judged_NxJ: np.ndarray, k: int) -> np.ndarray:
@@ -59,7 +98,50 @@ def ndcg(gains_NxK: np.ndarray, *, judged_NxJ: np.ndarray, k: int) -> np.ndarray
     documents of the query in any order, padded with 0. NaN where no judged document has a gain.
     """
     ideal = -np.sort(-np.asarray(judged_NxJ, np.float64), axis=1)
-    return _share(_discounted(np.asarray(gains_NxK, np.float64)[:, :k]), _discounted(ideal[:, :k]))
+    return or_nan(_discounted(np.asarray(gains_NxK, np.float64)[:, :k]), _discounted(ideal[:, :k]))
+
+
+def expected_reciprocal_rank(grades_NxK: np.ndarray, *, highest: np.ndarray) -> np.ndarray:
+    """Float64 (N,): sum over ranks k of 1/k times the probability that a reader stops there (Chapelle et al., 2009).
+
+    Shapes: grades of the ranked list, 0 where not judged; highest (N,), the highest grade judged for each query, which
+    scales its stopping probabilities (2^grade - 1) / 2^highest. NaN where the highest is 0.
+    """
+    highest = np.asarray(highest, np.float64)
+    stops = (np.exp2(grades_NxK) - 1.0) / np.exp2(highest)[:, None]
+    reaches = np.cumprod(np.concatenate([np.ones((len(stops), 1)), 1.0 - stops[:, :-1]], axis=1), axis=1)
+    value = (stops * reaches[:, : stops.shape[1]] / np.arange(1, stops.shape[1] + 1)).sum(axis=1)
+    return np.where(highest > 0, value, np.nan)
+
+
+def rank_biased_precision(
+    grades_NxK: np.ndarray, *, highest: np.ndarray, persistence: float = RBP_PERSISTENCE
+) -> np.ndarray:
+    """Float64 (N,): (1 - p) sum_k (grade / highest) p^(k-1) (Moffat and Zobel, 2008); NaN where the highest is 0."""
+    weights = (1.0 - persistence) * persistence ** np.arange(grades_NxK.shape[1])
+    return or_nan(np.asarray(grades_NxK, np.float64) @ weights, highest)
+
+
+def judged(judged_NxK: np.ndarray, *, returned: np.ndarray, k: int) -> np.ndarray:
+    """Float64 (N,): share of the first k that carries a judgement, of what was returned (N,) where that is less."""
+    return or_nan(judged_NxK[:, :k].sum(axis=1), np.minimum(k, returned))
+
+
+def relevance(relevance_NxK: np.ndarray, *, returned: np.ndarray, k: int) -> np.ndarray:
+    """Float64 (N,): share of the first k that a named judge calls relevant, of what was returned where that is less."""
+    return or_nan(relevance_NxK[:, :k].sum(axis=1), np.minimum(k, returned))
+
+
+def snips(weights_SxN: np.ndarray, *, rewards: np.ndarray, propensities: np.ndarray) -> np.ndarray:
+    """Float64 (S,): sum(r / p) / sum(1 / p) over N logged impressions, for S weightings of them.
+
+    Self-normalised inverse propensity score (Swaminathan and Joachims, 2015). Errors: ValueError for a propensity
+    outside (0, 1].
+    """
+    propensities = np.asarray(propensities, np.float64)
+    if not ((propensities > 0) & (propensities <= 1)).all():
+        raise ValueError(f"propensities lie in (0, 1], found {propensities.min()} to {propensities.max()}")
+    return (weights_SxN @ (rewards / propensities)) / (weights_SxN @ (1.0 / propensities))
 
 
 def tied(relevance_NxK: np.ndarray, *, scores_NxK: np.ndarray, k: int) -> np.ndarray:
@@ -91,13 +173,43 @@ def by_name(relevance_NxK: np.ndarray, *, num_relevant: np.ndarray, names: tuple
             values[name] = reciprocal_rank(relevance_NxK, k=k or MRR_DEPTH)
         elif metric == "map":
             values[name] = average_precision(relevance_NxK, num_relevant=num_relevant, k=k or relevance_NxK.shape[1])
+        elif metric == "ap_hits" and k:
+            values[name] = average_precision_of_hits(relevance_NxK, num_relevant=num_relevant, k=k)
         elif name == "map_at_r":
             values[name] = map_at_r(relevance_NxK, num_relevant=num_relevant)
         elif name == "rprec":
             values[name] = r_precision(relevance_NxK, num_relevant=num_relevant)
         else:
-            expected = "hit@k, recall@k, precision@k, mrr[@k], map[@k], map_at_r, rprec"
+            expected = "hit@k, recall@k, precision@k, mrr[@k], map[@k], ap_hits@k, map_at_r, rprec"
             raise ValueError(f"unknown ranking metric {name!r}; expected one of {expected}")
+    return values
+
+
+def graded_by_name(
+    grades_NxK: np.ndarray, *, judged_NxJ: np.ndarray, returned: np.ndarray, names: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """Per-query arrays (N,) for "ndcg[@k]", "err", "rbp" and "judged@k" of graded judgements.
+
+    Shapes: `grades_NxK` float, the grade of each ranked document, NaN where it was not judged; `judged_NxJ` all
+    grades of a query in any order, padded with 0; returned int (N,), the length of each list. Grades are gains.
+    Errors: ValueError for a name not defined here.
+    """
+    grades = np.nan_to_num(np.asarray(grades_NxK, np.float64), nan=0.0)
+    highest = np.max(judged_NxJ, axis=1, initial=0.0)
+    values = {}
+    for name in names:
+        metric, _, cutoff = name.partition("@")
+        k = int(cutoff) if cutoff else None
+        if metric == "ndcg":
+            values[name] = ndcg(grades, judged_NxJ=judged_NxJ, k=k or max(grades.shape[1], judged_NxJ.shape[1]))
+        elif name == "err":
+            values[name] = expected_reciprocal_rank(grades, highest=highest)
+        elif name == "rbp":
+            values[name] = rank_biased_precision(grades, highest=highest)
+        elif metric == "judged" and k:
+            values[name] = judged(~np.isnan(grades_NxK), returned=returned, k=k)
+        else:
+            raise ValueError(f"unknown graded metric {name!r}; expected one of ndcg[@k], err, rbp, judged@k")
     return values
 
 
@@ -109,8 +221,9 @@ def classification(
     Shapes: weights_SxN float64, how often each row counts (all ones: the plain metric; a bootstrap resample: its
     counts); truth int (N,); ranked_NxM int, the classes of each row from best to worst, M >= 1.
     Names: `top1`, `top5` (top min(5, M)); `macro_f1`, per-class F1 averaged over the classes that are true or
-    predicted somewhere; `balanced_accuracy`, mean recall over the classes that are true somewhere. Both follow
-    scikit-learn's defaults, and a class without weight in a resample is left out of its mean.
+    predicted somewhere; `weighted_f1`, the same averaged by support; `balanced_accuracy`, mean recall over the classes
+    that are true somewhere. All follow scikit-learn's defaults (with one label a row, its micro F1 is `top1`), and a
+    class without weight in a resample is left out of its mean.
     """
     predicted = ranked_NxM[:, 0]
     correct = predicted == truth
@@ -123,13 +236,27 @@ def classification(
         "top1": weights_SxN @ correct / total,
         "top5": weights_SxN @ in_top5 / total,
         "macro_f1": _mean_over_classes(2.0 * correct_SxC, true_SxC + predicted_SxC),
+        "weighted_f1": (true_SxC * or_zero(2.0 * correct_SxC, true_SxC + predicted_SxC)).sum(axis=1) / total,
         "balanced_accuracy": _mean_over_classes(correct_SxC, true_SxC),
     }
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    whole = np.asarray(whole, np.float64)
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+def hier_f1(
+    weights_SxN: np.ndarray, *, truth: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
+) -> np.ndarray:
+    """Float64 (S,): 2 |shared| / (|true| + |predicted|) over nodes with their ancestors, pooled over rows.
+
+    truth, predicted: the N paths from the top level down, without the common root; a node is its whole path, so two
+    leaves of one name under two parents stay apart. Source: Kiritchenko et al. (2006).
+    """
+    shared = [_common_prefix(*paths) for paths in zip(truth, predicted, strict=True)]
+    total = [len(a) + len(b) for a, b in zip(truth, predicted, strict=True)]
+    return or_zero(weights_SxN @ (2.0 * np.array(shared)), weights_SxN @ np.array(total, np.float64))
+
+
+def _common_prefix(first: Sequence[str], second: Sequence[str]) -> int:
+    pairs = zip(first, second, strict=False)
+    return next((depth for depth, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 
 
 def _precision_sum(relevance_NxK: np.ndarray) -> np.ndarray:

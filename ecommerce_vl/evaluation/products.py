@@ -8,14 +8,17 @@ A missing modality is never a zero vector.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+Attribute = str | float | bool | list[str]
 VIEWS = ("image", "text", "product")
 RELATIONS = ("catalog", "group", "category")
+_LISTS = ("ids", "titles", "category_paths", "locales", "adult", "images", "brands", "attributes")
+_ARRAYS = ("catalog_keys", "group_keys", "prices")
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class EmbeddedProducts:
     """N products with their labels, pictures and vectors.
 
     Shapes: every list has N entries; `catalog_keys` and `group_keys` are int (N,); `vectors[view]` is float32 (N, d)
-    with unit L2 rows, NaN rows where the product lacks the modality. A view may be left out altogether.
+    with unit L2 rows, NaN rows where the product lacks the modality. A view may be left out altogether. So may the
+    columns with a default: then they are unknown for all products.
     Invariants: a negative key means "unknown", and an unknown key relates a product to nothing but itself.
     Errors: ValueError naming the column for a wrong length, a repeated id, an unknown view or a row that is not unit.
     """
@@ -37,12 +41,21 @@ class EmbeddedProducts:
     adult: list[str]  # yes | no | unknown
     images: list[bytes | None]  # encoded main picture
     vectors: dict[str, np.ndarray]
+    brands: list[str] = field(default_factory=list)  # "" when unknown
+    attributes: list[dict[str, Attribute]] = field(default_factory=list)  # name -> value with its type; absent: unknown
+    prices: np.ndarray | None = None  # float (N,), NaN when unknown, in the currency of the feed
 
     def __post_init__(self):
-        columns = {
-            name: len(getattr(self, name))
-            for name in ("titles", "category_paths", "catalog_keys", "group_keys", "locales", "adult", "images")
-        } | {f"vectors[{view}]": len(rows) for view, rows in self.vectors.items()}
+        blanks = {
+            "brands": [""] * len(self.ids),
+            "attributes": [{} for _ in self.ids],
+            "prices": np.full(len(self.ids), np.nan),
+        }
+        for name, blank in blanks.items():
+            if getattr(self, name) is None or not len(getattr(self, name)):
+                object.__setattr__(self, name, blank)
+        columns = {name: len(getattr(self, name)) for name in (*_LISTS[1:], *_ARRAYS)}
+        columns |= {f"vectors[{view}]": len(rows) for view, rows in self.vectors.items()}
         wrong = {name: size for name, size in columns.items() if size != len(self.ids)}
         if wrong:
             raise ValueError(f"columns of another length than the {len(self.ids)} ids: {wrong}; give one per product")
@@ -73,11 +86,9 @@ class EmbeddedProducts:
         """The products at `rows` (int or bool index), in that order."""
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
-        lists = ("ids", "titles", "category_paths", "locales", "adult", "images")
         return EmbeddedProducts(
-            **{name: [getattr(self, name)[row] for row in rows] for name in lists},
-            catalog_keys=np.asarray(self.catalog_keys)[rows],
-            group_keys=np.asarray(self.group_keys)[rows],
+            **{name: [getattr(self, name)[row] for row in rows] for name in _LISTS},
+            **{name: np.asarray(getattr(self, name))[rows] for name in _ARRAYS},
             vectors={view: vectors[rows] for view, vectors in self.vectors.items()},
         )
 

@@ -1,71 +1,23 @@
-"""The report: one HTML page with the tables, the training curves and pictures of what was found.
+"""The report: one HTML page with the tables, curves, a map and pictures of what was found.
 
 The invariant: the page is one file that fetches nothing and runs nothing (no script, no remote font or picture), all
 catalog text in it is escaped, and pictures of adult products are blurred. It holds thumbnails, never the originals,
-so it can be mailed: about a megabyte.
+so it can be mailed: a few megabytes. It shows what is in `Results` and measures nothing itself.
 """
 
-import base64
-import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from ecommerce_vl import pages
-from ecommerce_vl.evaluation import curves, examples
-from ecommerce_vl.evaluation.products import EmbeddedProducts
+from ecommerce_vl.evaluation import cases, catalog_map, curves, figures, tables
+from ecommerce_vl.evaluation.examples import SHOWN
+from ecommerce_vl.evaluation.pictures import Cards, leaf
 from ecommerce_vl.evaluation.results import Results
-from ecommerce_vl.evaluation.suite import BASELINES
+from ecommerce_vl.evaluation.slices import MIN_QUERIES
 
-THUMBNAIL_PIXELS = 96
-_TIES = "tie_rate@10"
-_TASKS = {
-    "image_text": ("Picture ↔ title", "Does a product's picture find its own title, and its title the picture?"),
-    "same_product": ("Same product", "Does a listing find the other sellers' listings of the same product?"),
-    "same_style": ("Same style", "Does a product find its variants: other colours, sizes, materials?"),
-    "category": ("Leaf category", "Can the category be read from the vector, by a linear probe or by its neighbours?"),
-}
-_NAMES = {
-    "image": "picture",
-    "text": "title",
-    "product": "picture and title",
-    "i2t": "picture → title",
-    "t2i": "title → picture",
-    "knn": "nearest neighbours",
-    "linear": "linear probe",
-    "tfidf": "TF-IDF of titles",
-    "colour_histogram": "colour histogram",
-    "random": "random vectors",
-    "majority": "most frequent category",
-    "mrr": "MRR",
-    "map_at_r": "MAP@R",
-    "macro_f1": "macro F1",
-    "balanced_accuracy": "balanced accuracy",
-    "top1": "top 1",
-    "top5": "top 5",
-}
-_GRID_TITLES = {
-    "image_text/t2i": ("Words in, pictures out", "A product's title asks; the nearest pictures answer."),
-    "image_text/i2t": (
-        "Picture in, titles out",
-        "A picture asks; the nearest titles answer (their pictures beside them).",
-    ),
-    "same_product/product": ("Other listings of the same product", "Picture and title together ask."),
-    "same_style/product": ("Variants of the same style", "Picture and title together ask."),
-    "category/product": ("The nearest products", "Picture and title together ask."),
-}
-# Field of an entry -> head and format of its column.
-_FACTS = {
-    "n": ("n", "{:,}"),
-    "candidates": ("candidates", "{:,}"),
-    "mean_relevant": ("right answers", "{:.1f}"),
-    _TIES: ("ties at\u00a010", "{:.0%}"),
-    "unseen": ("unseen", "{:,}"),
-    "C": ("C", "{:g}"),
-    "coverage": ("coverage", "{:.0%}"),
-}
+MAP_PICTURE_PIXELS = 40
 # (metric key, sentence): the first line of the page, as far as it was measured.
 _HEADLINES = (
     ("image_text/i2t/hit@10", "of the pictures find their title among the first 10 of {candidates:,}"),
@@ -74,39 +26,28 @@ _HEADLINES = (
     ("category/image/linear/top1", "of the leaf categories (of {candidates:,}) are read from the picture alone"),
     ("category/product/linear/top1", "of the leaf categories (of {candidates:,}) are read from picture and title"),
 )
+HEADLINE_KEYS = tuple(key for key, _ in _HEADLINES)
+_MISTAKES = {"accepted": "Accepted, and wrong", "refused": "Refused, and right"}
+_CLUSTERS = {
+    "whole": ("Found whole", "One cluster, one group, nothing missing."),
+    "merged": ("Merged too far", "One cluster of several groups; each colour is a group."),
+    "split": ("Split", "One group in several clusters; each colour is a cluster."),
+}
+_SLICE_COLUMNS = 7
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of a table: the entries of one method by metric name, and `facts`, the text of its plain columns."""
-
-    label: str
-    is_model: bool
-    entries: dict[str, dict]
-    facts: list[str]
-
-
-@dataclass(frozen=True)
-class Table:
-    """One task as printed; `facts` are the heads of the plain columns after the metrics."""
-
-    title: str
-    question: str
-    metrics: list[str]
-    facts: list[str]
-    rows: list[Row]
-
-
-def write_report(path: str | Path, results: Results, *, history: Sequence[dict], info: dict[str, object]) -> None:
+def write_report(
+    path: str | Path, results: Results, *, history: Sequence[Mapping], info: Mapping[str, object], seed: int = 0
+) -> None:
     """Writes the page to `path`.
 
     `history`: rows of the training log, {"step": int, "loss": float, …}, any may lack a key; `info`: facts for the
-    header (checkpoint, data, versions), label -> value, printed in order. Errors: OSError when it cannot be written.
+    header (checkpoint, data, versions), label -> value, printed in order; `seed`: of the map's layout.
+    Errors: OSError when it cannot be written.
     """
+    cards = Cards(results.products)
     environment = pages.environment(Path(__file__).parent)
-    environment.filters["number"] = _number
-    environment.filters["interval"] = _interval
-    environment.filters["named"] = _named
+    environment.filters |= {"number": tables.number, "interval": tables.interval, "named": tables.named}
     page = environment.get_template("report.html").render(
         info=info,
         headlines=[
@@ -114,123 +55,158 @@ def write_report(path: str | Path, results: Results, *, history: Sequence[dict],
             for key, sentence in _HEADLINES
             if key in results.metrics
         ],
-        tables=tables(results.metrics),
-        curves=curves.draw(history),
-        grids=[_grid(results.grids[key], results.products) for key in examples.SHOWN if key in results.grids],
+        tables=tables.tables(results.metrics),
+        slices=_slices(results.metrics),
+        fewest=MIN_QUERIES,
+        confusions=[_confusion(key, one, cards) for key, one in _of(results, figures.Confusion, most=1).items()],
+        precision_recall=curves.precision_recall(_of(results, figures.PrecisionRecall, most=9)),
+        mistakes=[_mistakes(key, one, cards) for key, one in _of(results, figures.PrecisionRecall, most=4).items()],
+        clusters=[_clusters(key, one, cards) for key, one in _of(results, figures.Clusters, most=3).items()],
+        values=curves.values(_of(results, figures.Curve, most=9)),
+        map=_map(cards, seed=seed),
+        training=curves.training(history),
+        grids=[_grid(results.grids[key], cards) for key in sorted(results.grids, key=_place)],
         skipped=_by_reason(results.skipped),
         count=len(results.products),
     )
-    Path(path).write_text(page, encoding="utf-8")
+    partial = Path(path).with_name(Path(path).name + ".partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(path)
 
 
-def tables(metrics: dict[str, dict]) -> list[Table]:
-    """The metrics as one table per task, rows in the order of measurement, baselines marked."""
-    found = []
-    for task, (title, question) in _TASKS.items():
-        methods = {}
-        for key, entry in metrics.items():
-            head, *parts, metric = key.split("/")
-            if head == task:
-                methods.setdefault(tuple(parts), {})[metric] = entry
-        if methods:
-            known = [_facts(entries) for entries in methods.values()]
-            shown = [name for name in _FACTS if any(name in facts for facts in known)]
-            names = dict.fromkeys(name for entries in methods.values() for name in entries if name != _TIES)
-            rows = [_row(parts, entries, shown=shown) for parts, entries in methods.items()]
-            heads = [_FACTS[name][0] for name in shown]
-            if task == "category":
-                heads[shown.index("candidates")] = "classes"
-            found.append(Table(title=title, question=question, metrics=list(names), facts=heads, rows=rows))
-    return found
+def _place(key: str) -> int:
+    """The shown settings in their order, then the others."""
+    return SHOWN.index(key) if key in SHOWN else len(SHOWN)
 
 
-def _facts(entries: dict[str, dict]) -> dict[str, float]:
-    """What is the same for all metrics of a method, and its tie rate."""
-    ties = {_TIES: entries[_TIES]["value"]} if _TIES in entries else {}
-    return next(iter(entries.values())) | ties
+def _of(results: Results, kind: type, *, most: int) -> dict:
+    """At most so many figures of a kind, some of every task; the page would be all pictures otherwise."""
+    found = [key for key, figure in results.figures.items() if isinstance(figure, kind)]
+    return {key: results.figures[key] for key in tables.representative(found, most=most)}
 
 
-def _row(parts: tuple[str, ...], entries: dict[str, dict], *, shown: list[str]) -> Row:
-    """A baseline is named without the setting, which the model's row above it already names."""
-    is_model = not set(parts) & set(BASELINES)
-    named = parts if is_model else parts[-1:] if parts[-1] in BASELINES else parts[-2:]
-    facts = _facts(entries)
-    return Row(
-        label=" · ".join(map(_named, named)),
-        is_model=is_model,
-        entries=entries,
-        facts=[_FACTS[name][1].format(facts[name]) if name in facts else "" for name in shown],
-    )
+def _slices(metrics: Mapping[str, dict]) -> dict:
+    """The sliced numbers as one table: a column a number, a row a slice, and the whole above them."""
+    sliced: dict[str, dict[str, dict]] = {}
+    for key, entry in metrics.items():
+        number, mark, name = key.partition(tables.SLICE)
+        if mark:
+            sliced.setdefault(number, {})[name] = entry
+    columns = tables.representative(list(sliced), most=_SLICE_COLUMNS)
+    rows: dict[str, dict[str, list]] = {}
+    for number in columns:
+        for name in sliced[number]:
+            dimension, _, value = name.partition(":")
+            rows.setdefault(dimension, {})[value] = [sliced[one].get(name) for one in columns]
+    return {
+        "columns": [_column(number) for number in columns],
+        "whole": [metrics[number] for number in columns],
+        "rows": {
+            dimension: dict(sorted(values.items(), key=None if dimension == "group size" else _by_queries))
+            for dimension, values in rows.items()
+        },
+        "more": len(sliced) - len(columns),
+    }
 
 
-def thumbnail(encoded: bytes | None) -> str:
-    """A JPEG data URI of at most 96 x 96 pixels; "" for a missing or unreadable picture."""
-    try:
-        with Image.open(io.BytesIO(encoded or b"")) as image:
-            image.draft("RGB", (2 * THUMBNAIL_PIXELS, 2 * THUMBNAIL_PIXELS))
-            picture = image.convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError):
-        return ""
-    picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
-    small = io.BytesIO()
-    picture.save(small, format="JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(small.getvalue()).decode()
+def _by_queries(item: tuple[str, list]) -> tuple:
+    return (-max(entry["n"] for entry in item[1] if entry), item[0])
 
 
-def _grid(grid: examples.Grid, products: EmbeddedProducts) -> dict:
-    title, question = _GRID_TITLES[grid.setting.key]
+def _column(number: str) -> dict:
+    task, *parts, metric = number.split("/")
+    return {
+        "task": tables.describe(task)[0],
+        "setting": " · ".join(map(tables.named, parts)),
+        "metric": tables.named(metric),
+    }
+
+
+def _name(key: str) -> str:
+    task, *parts = key.split("/")
+    return " · ".join([tables.describe(task)[0], *map(tables.named, parts)])
+
+
+def _confusion(key: str, one: figures.Confusion, cards: Cards) -> dict:
+    classes = [
+        {
+            "name": worst.name,
+            "n": worst.n,
+            "right": worst.right,
+            "taken_for": [(leaf(name), name, count) for name, count in worst.taken_for],
+            "cards": [cards.card(row, caption=f"✗ {leaf(name)}") for row, name in worst.cases],
+        }
+        for worst in cases.worst_classes(one)
+    ]
+    return {"name": _name(key), "classes": classes, "n": len(one.true), "total": len(one.classes)}
+
+
+def _mistakes(key: str, one: figures.PrecisionRecall, cards: Cards) -> dict:
+    kinds = [
+        (_MISTAKES[kind], [([cards.card(row) for row in rows], score) for rows, score in found])
+        for kind, found in cases.surest_mistakes(one).items()
+    ]
+    return {"name": _name(key), "chosen_on": one.chosen_on, "threshold": one.threshold, "kinds": kinds}
+
+
+def _clusters(key: str, one: figures.Clusters, cards: Cards) -> dict:
+    kinds = [
+        (*_CLUSTERS[kind], [[cards.card(row, number=number) for row, number in members] for members in found])
+        for kind, found in cases.odd_clusters(one).items()
+    ]
+    histograms = (("clusters found", one.predicted), ("groups there are", one.true))
+    return {
+        "name": _name(key),
+        "kinds": kinds,
+        "sizes": [(name, cases.size_histogram(numbers)) for name, numbers in histograms],
+    }
+
+
+def _map(cards: Cards, *, seed: int) -> dict | None:
+    products = cards.products
+    made = catalog_map.make(products, seed=seed)
+    if made is None:
+        return None
+    label = lambda row: f"{products.titles[row] or '(no title)'}\n{products.category_paths[row]}"
+    points = [
+        (f"{x:.4f}", f"{y:.4f}", int(colour), label(row))
+        for (x, y), colour, row in zip(made.points, made.colours, made.rows, strict=True)
+    ]
+    pictures = [(*points[place], cards.thumbnail(int(made.rows[place]), MAP_PICTURE_PIXELS)) for place in made.pictured]
+    return {
+        "points": points,
+        "pictures": [one for one in pictures if one[-1]],
+        "names": made.names,
+        "others": bool((made.colours < 0).any()),
+    }
+
+
+def _grid(grid: figures.Grid, cards: Cards) -> dict:
     halves = (("Right", True), ("Wrong, and most sure of it", False))
     return {
-        "title": title,
-        "question": question,
+        "title": grid.title,
+        "question": grid.question,
         "right_means": grid.right_means,
-        "query_view": grid.setting.query_view,
-        "document_view": grid.setting.document_view,
         "halves": [
-            (name, side, [_example(one, grid, products) for one in grid.examples if one.right == side])
+            (name, side, [_example(one, grid, cards) for one in grid.examples if one.right == side])
             for name, side in halves
         ],
     }
 
 
-def _example(example: examples.Example, grid: examples.Grid, products: EmbeddedProducts) -> dict:
-    cards = [
-        _card(products, near.row, grid.setting.document_view) | {"score": near.score, "right": near.right}
-        for near in example.neighbours
-    ]
-    answer = _card(products, example.answer_row, grid.setting.document_view) if example.answer_row >= 0 else None
-    query = _card(products, example.query, grid.setting.query_view)
-    return {"query": query, "cards": cards, "answer": answer, "rank": example.answer_rank}
-
-
-def _card(products: EmbeddedProducts, row: int, view: str) -> dict:
-    """What a product shows: a title that was searched is prominent, a picture that was not is small beside it."""
+def _example(example: figures.Example, grid: figures.Grid, cards: Cards) -> dict:
+    view = grid.document_view
     return {
-        "id": products.ids[row],
-        "title": products.titles[row] or "(no title)",
-        "leaf": products.category_paths[row].rsplit(" > ", 1)[-1],
-        "adult": products.adult[row] == "yes",
-        "picture": thumbnail(products.images[row]),
-        "view": view,
+        "query": cards.card(example.query, grid.query_view) if example.query >= 0 else None,
+        "words": example.words,
+        "cards": [cards.card(near.row, view, score=near.score, right=near.right) for near in example.neighbours],
+        "answer": cards.card(example.answer_row, view) if example.answer_row >= 0 else None,
+        "rank": example.answer_rank,
     }
 
 
-def _by_reason(skipped: dict[str, str]) -> dict[str, list[str]]:
-    grouped = {}
+def _by_reason(skipped: Mapping[str, str]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
     for name, reason in skipped.items():
         grouped.setdefault(reason, []).append(name)
     return grouped
-
-
-def _named(part: str) -> str:
-    return _NAMES.get(part, part)
-
-
-def _number(value: float, digits: int = 3) -> str:
-    """0.8123 -> ".812", 1.0 -> "1.000": shares in a table read faster without the zero."""
-    text = f"{value:.{digits}f}"
-    return text[1:] if text.startswith("0.") else text
-
-
-def _interval(entry: dict) -> str:
-    return f"[{_number(entry['low'], 2)}, {_number(entry['high'], 2)}]"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ecommerce_vl.evaluation.products import EmbeddedProducts
 
 
@@ -13,10 +15,12 @@ class Results:
     """What was measured on a split.
 
     products: the measured split;
-    metrics: "task/setting/…/metric" -> {value, low, high, n, candidates, coverage, …}, JSON-ready;
+    metrics: "task/setting/…/metric" -> {value, low, high, n, candidates, coverage, …}, JSON-ready; low and high are
+      None where a metric has no interval;
     skipped: task/setting[/baseline] -> why it was not measured;
     grids: setting -> examples for the report, as rows of `products`;
-    figures: setting -> what else the report draws of it (a curve, a confusion table, clusters), of a type of its own.
+    figures: setting -> what else the report draws of it (a curve, a confusion table, clusters), of `figures.py`;
+    per_query: task/setting/… -> {metric: float (Q,)} of each query, plus "rows", int (Q,): the products that ask.
     """
 
     products: EmbeddedProducts
@@ -24,6 +28,7 @@ class Results:
     skipped: dict[str, str] = field(default_factory=dict)
     grids: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
+    per_query: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     def add(self, prefix: str, measured: dict[str, dict]) -> None:
         """Notes {metric: entry} under "prefix/metric"."""

@@ -16,7 +16,7 @@ from ecommerce_vl.evaluation.products import EmbeddedProducts
 TIE_CUTOFF = 10
 _CROSS_MODAL = ("hit@1", "hit@5", "hit@10", "mrr")
 _RELATED = {"catalog": "the same product", "group": "variants of one style", "category": "of one leaf category"}
-_SAME = ("hit@1", "hit@5", "hit@10", "mrr", "recall@10", "map_at_r")
+SAME = ("hit@1", "hit@5", "hit@10", "hit@20", "mrr", "recall@10", "recall@100", "map_at_r", "rprec")
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Setting:
 SETTINGS = (
     Setting("image_text", "i2t", "image", "text", "catalog", False, _CROSS_MODAL),
     Setting("image_text", "t2i", "text", "image", "catalog", False, _CROSS_MODAL),
-    Setting("same_product", "image", "image", "image", "catalog", True, _SAME),
-    Setting("same_product", "text", "text", "text", "catalog", True, _SAME),
-    Setting("same_product", "product", "product", "product", "catalog", True, _SAME),
-    Setting("same_style", "image", "image", "image", "group", True, _SAME),
-    Setting("same_style", "text", "text", "text", "group", True, _SAME),
-    Setting("same_style", "product", "product", "product", "group", True, _SAME),
+    Setting("same_product", "image", "image", "image", "catalog", True, SAME),
+    Setting("same_product", "text", "text", "text", "catalog", True, SAME),
+    Setting("same_product", "product", "product", "product", "catalog", True, SAME),
+    Setting("same_style", "image", "image", "image", "group", True, SAME),
+    Setting("same_style", "text", "text", "text", "group", True, SAME),
+    Setting("same_style", "product", "product", "product", "group", True, SAME),
 )
 
 
@@ -128,15 +128,22 @@ def rank(
     return ranking
 
 
+def per_query(ranking: search.Ranking, *, setting: Setting) -> dict[str, np.ndarray]:
+    """Metric name -> float64 (Q,), the value of each query of the pool that was ranked.
+
+    `tie_rate@10` is 1 for a query whose cut at 10 falls into a tie of a right and a wrong document.
+    """
+    values = metrics.by_name(ranking.relevance, num_relevant=ranking.num_relevant, names=setting.metrics)
+    return {**values, f"tie_rate@{TIE_CUTOFF}": ranking.tied}
+
+
 def measure(ranking: search.Ranking, *, pool: Pool, setting: Setting, seed: int = 0) -> dict[str, dict]:
     """Metric name -> {value, low, high, n, candidates, coverage, mean_relevant}; intervals over components.
 
-    `coverage` is the evaluated share of all products, `mean_relevant` the mean number of right answers of a query;
-    `tie_rate@10` is the share of queries whose cut at 10 falls into a tie of a right and a wrong document.
+    `coverage` is the evaluated share of all products, `mean_relevant` the mean number of right answers of a query.
     """
-    per_query = metrics.by_name(ranking.relevance, num_relevant=ranking.num_relevant, names=setting.metrics)
-    per_query[f"tie_rate@{TIE_CUTOFF}"] = ranking.tied
-    estimates = bootstrap.mean_intervals(per_query, groups=pool.groups[pool.queries], seed=seed)
+    values = per_query(ranking, setting=setting)
+    estimates = bootstrap.mean_intervals(values, groups=pool.groups[pool.queries], seed=seed)
     shared = {
         "candidates": len(pool.documents) - int(setting.exclude_self),
         "coverage": len(pool.queries) / len(pool.labels),

@@ -1,38 +1,24 @@
-"""The summary: the headline numbers of an evaluation as a few lines for the terminal."""
+"""The summary: the main number of each row of an evaluation as a few lines for the terminal."""
 
 from __future__ import annotations
 
 from ecommerce_vl.evaluation.results import Results
-from ecommerce_vl.evaluation.suite import BASELINES
-
-# One metric a setting; the report and metrics.json hold all of them.
-HEADLINE = {"image_text": "hit@10", "same_product": "hit@1", "same_style": "hit@1", "category": "top1"}
+from ecommerce_vl.evaluation.tables import interval, number, tables
 
 
 def summary(results: Results) -> str:
-    """A line a setting: the model's value with its interval, and the baselines measured on the same pool."""
+    """A line a row of the report's short tables: the model's value with its interval, and its baselines'."""
     lines = []
-    for key, entry in results.metrics.items():
-        task, *middle, metric = key.split("/")
-        if metric != HEADLINE[task] or set(middle) & set(BASELINES):
-            continue
-        beside = [
-            f"{name} {results.metrics[other]['value']:.3f}"
-            for name in BASELINES
-            for other in (_baseline_key(task, middle, name, metric),)
-            if other in results.metrics
-        ]
-        line = (
-            f"{'/'.join([task, *middle]):28s} {metric:7s} {entry['value']:.3f} "
-            f"[{entry['low']:.3f}, {entry['high']:.3f}]  n {entry['n']:,} of {entry['candidates']:,}"
-        )
-        lines.append(line + (f"  ({', '.join(beside)})" if beside else ""))
+    for table in tables(results.metrics):
+        for row in table.short:
+            metric = next(name for name in table.short_metrics if name in row.entries)
+            entry = row.entries[metric]
+            beside = ", ".join(f"{name} {number(one['value'])}" for name, one in row.baselines.items())
+            lines.append(
+                f"{table.task + ' · ' + row.label:52s} {metric:9s} {number(entry['value'])} {interval(entry):12s}  "
+                f"n {entry.get('n', 0):,}" + (f"  ({beside})" if beside else "")
+            )
+        if hidden := sum(row.is_model for row in table.rows) - len(table.short):
+            lines.append(f"{table.task + ' · …':52s} {hidden} rows more in the report and metrics.json")
     lines += [f"skipped  {name}: {reason}" for name, reason in results.skipped.items()]
     return "\n".join(lines)
-
-
-def _baseline_key(task: str, middle: list[str], name: str, metric: str) -> str:
-    """Where a baseline's value lies: before the probe in category, last in retrieval."""
-    if task != "category":
-        return "/".join([task, *middle, name, metric])
-    return f"{task}/{name}/{metric}" if name == "majority" else "/".join([task, middle[0], name, middle[-1], metric])

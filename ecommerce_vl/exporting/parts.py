@@ -19,9 +19,11 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from ecommerce_vl import files
 from ecommerce_vl.data.prepared import Records
 from ecommerce_vl.errors import UserError
-from ecommerce_vl.exporting import files, thumbnails
+from ecommerce_vl.exporting import thumbnails
+from ecommerce_vl.exporting.tables import write_table
 
 RECEIPTS = "_receipts"  # readers of Parquet folders pass over names that begin with an underscore
 COLUMN_OF = {"product": "embedding", "image": "embedding_image", "text": "embedding_text"}
@@ -168,8 +170,8 @@ def write_part(
     receipt = Receipt(
         path=part.file_name,
         rows=table.num_rows,
-        sha256=files.write_table(out / part.file_name, table),
-        thumbnails_sha256=files.write_table(out / thumbnails.FOLDER / part.file_name, pa.concat_tables(shown)),
+        sha256=write_table(out / part.file_name, table),
+        thumbnails_sha256=write_table(out / thumbnails.FOLDER / part.file_name, pa.concat_tables(shown)),
         min_id=min(written, default=None),
         max_id=max(written, default=None),
         rejects=rejects,

@@ -15,9 +15,11 @@ from ecommerce_vl.exporting.thumbnails import MAX_PIXELS
 class QueryEncoder(Protocol):
     """What a search needs of an encoder; `ecommerce_vl.encoder.Encoder` has it."""
 
-    def embed_texts(self, texts: list[str]) -> np.ndarray: ...
+    def embed_queries(self, texts: list[str]) -> np.ndarray: ...
 
     def embed_images(self, images: list[bytes]) -> np.ndarray: ...
+
+    def embed_composed(self, images: list[bytes], texts: list[str], *, text_weight: float | None) -> np.ndarray: ...
 
 
 def read_picture(file: str | Path) -> bytes:
@@ -36,25 +38,29 @@ def read_picture(file: str | Path) -> bytes:
 
 
 def query_vector(
-    encoder: QueryEncoder, *, text: str = "", picture: bytes | None = None, image_weight: float = 0.5
+    encoder: QueryEncoder, *, text: str = "", picture: bytes | None = None, image_weight: float | None = None
 ) -> np.ndarray:
-    """One unit vector (D,) float32: of the text, of the picture, or norm((1 - w) text + w picture) of both.
+    """One unit vector (D,) float32: of the text, of the picture, or of the picture as the text changes it.
 
     Args:
-      image_weight: w in [0, 1]; 0.5 is norm(text + picture), as a product's own vector is made.
+      image_weight: w in [0, 1] of two towers, whose vector of both is norm(w picture + (1 - w) text); None for the
+        encoder's own, which for two towers is 0.5. A joint encoder reads both in one pass and takes None only.
 
-    Errors: UserError if there is neither, or the encoder finds nothing to read in them.
+    Errors: UserError if there is neither, the encoder finds nothing to read in them, or it has no such weight.
     """
-    parts = []
-    if text.strip():
-        parts.append((1.0 - image_weight, encoder.embed_texts([text])[0]))
-    if picture is not None:
-        parts.append((image_weight, encoder.embed_images([picture])[0]))
-    if not parts:
+    has_text = bool(text.strip())
+    if not has_text and picture is None:
         raise UserError('nothing to search for; give --query="words", --image=FILE, or both')
-    if len(parts) == 1:
-        parts = [(1.0, parts[0][1])]
-    vector = np.sum([weight * one.astype(np.float64) for weight, one in parts], axis=0)
+    if not has_text or picture is None or image_weight in (0.0, 1.0):
+        alone = picture is not None and (not has_text or image_weight == 1.0)
+        vector = encoder.embed_images([picture])[0] if alone else encoder.embed_queries([text])[0]
+    else:
+        text_weight = None if image_weight is None else (1.0 - image_weight) / image_weight
+        try:
+            vector = encoder.embed_composed([picture], [text], text_weight=text_weight)[0]
+        except ValueError as error:
+            raise UserError(f"--image_weight={image_weight}: {error}; leave it away") from error
+    vector = vector.astype(np.float64)
     norm = float(np.linalg.norm(vector))
     if not np.isfinite(norm) or norm < 1e-6:
         raise UserError(f"the model finds nothing to read in --query={text!r}; use other words, or add --image=FILE")

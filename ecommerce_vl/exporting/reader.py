@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from ecommerce_vl import files
 from ecommerce_vl.errors import UserError
-from ecommerce_vl.exporting import files, manifest, thumbnails
+from ecommerce_vl.exporting import manifest, thumbnails
 from ecommerce_vl.exporting.parts import COLUMN_OF
 from ecommerce_vl.exporting.vectors import SUCCESS
 

@@ -20,11 +20,13 @@ from typing import Any
 import pyarrow as pa
 import tensorflow_datasets as tfds
 
+from ecommerce_vl import files
 from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.data.record import SPLITS
 from ecommerce_vl.errors import UserError
-from ecommerce_vl.exporting import files, manifest, thumbnails
+from ecommerce_vl.exporting import manifest, thumbnails
 from ecommerce_vl.exporting.parts import RECEIPTS, Part, ViewEncoder, read_receipt, write_part
+from ecommerce_vl.exporting.tables import write_table
 
 REQUEST = f"{RECEIPTS}/request.json"
 REJECTS = "rejects.parquet"
@@ -87,7 +89,7 @@ def export_vectors(
     columns = zip(*rejects, strict=True) if rejects else ([], [], [])
     names = ("id", "reason", "detail")
     fields = pa.schema([(name, pa.string()) for name in names])
-    files.write_table(out / REJECTS, pa.table(dict(zip(names, map(list, columns), strict=True)), schema=fields))
+    write_table(out / REJECTS, pa.table(dict(zip(names, map(list, columns), strict=True)), schema=fields))
     content = manifest.build(encoder, out=out, receipts=ordered, data=data, split=split, pictures=pictures)
     rows_in = sum(part.stop - part.start for part in plan)
     if content["rows"] + content["rejects"]["count"] != rows_in:
@@ -151,9 +153,9 @@ def claim(out: Path, request: Mapping[str, Any], *, data: PreparedData, overwrit
             raise UserError(f"--out={out} holds {_difference(found, request)}; name another folder or add --overwrite")
         clear(out)
         found = None
+    for folder in (out, out / thumbnails.FOLDER, out / RECEIPTS):
+        files.fresh_folder(folder)
     if not found:
-        for folder in (out, out / thumbnails.FOLDER, out / RECEIPTS):
-            folder.mkdir(parents=True, exist_ok=True)
         files.write_json(out / REQUEST, request)
 
 

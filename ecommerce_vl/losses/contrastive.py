@@ -13,11 +13,13 @@ positives and no negatives; the divisor is the global weight of the valid rows.
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from ecommerce_vl.losses.candidates import KINDS, LABEL_MODES, Candidates, Ids, Rule
+from ecommerce_vl.losses.candidates import KINDS, LABEL_MODES, Candidates, Rule, ids_of
 from ecommerce_vl.losses.sweep import IMPLS, Plan, all_pairs_loss
 
 __all__ = ["IMPLS", "KINDS", "LABEL_MODES", "candidate_loss", "candidate_softmax", "clip_catalog"]
@@ -33,6 +35,7 @@ def candidate_loss(
     bias: jax.Array | None = None,
     more: tuple[Candidates, ...] = (),
     known_BxK: jax.Array | None = None,
+    row_group_BxG: jax.Array | None = None,
     impl: str = "gather",
     chunk_rows: int = 0,
     precision: str = "highest",
@@ -49,6 +52,7 @@ def candidate_loss(
       more: further negatives, nobody's pair: `bank.as_candidates`, mined products.
       known_BxK: int32 keys that are no negatives of a row, such as the other clicked products of a query, filled up
         with `NO_KEY`.
+      row_group_BxG: int32, the ids of the rows where they are not those of their candidates; of as many columns.
       impl: "gather" or "ring", see `sweep.py`. Memory and time only, never the value.
       chunk_rows: rows of a device that meet candidates at a time; 0 for all.
       precision: of the products. By default GPUs multiply float32 in TF32 and TPUs in bfloat16; "highest" does not.
@@ -70,11 +74,10 @@ def candidate_loss(
         if size % N:
             raise ValueError(f"{name} is {size} rows, which do not divide over {N} devices; use a multiple of {N}")
     sets = (candidates, *more)
-    columns = tuple(
-        Ids(index_n=jnp.arange(len(item.key_C)), key_n=item.key_C, valid_n=item.valid_C, group_nxG=item.group_CxG)
-        for item in sets
-    )
-    row = Ids(columns[0].index_n, candidates.key_C, candidates.valid_C, candidates.group_CxG, known_BxK)
+    columns = tuple(ids_of(item) for item in sets)
+    row = ids_of(candidates, known_CxK=known_BxK)
+    if row_group_BxG is not None:
+        row = dataclasses.replace(row, group_nxG=row_group_BxG)
     weight_B = jnp.ones(B) if candidates.weight_C is None else candidates.weight_C
     plan = Plan(rule, mesh, impl, chunk_rows, precision, trained=tuple(item.trained for item in sets))
     return all_pairs_loss(

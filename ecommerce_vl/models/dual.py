@@ -13,8 +13,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ecommerce_vl.models.text import TextTransformer
-from ecommerce_vl.models.transformer import linear
+from ecommerce_vl.models.transformer import linear, one_of
 from ecommerce_vl.models.vision import VisionTransformer
+
+PROJECTIONS = ("linear", "affine", "none")
 
 
 def unit(x_BxD: jax.Array) -> jax.Array:
@@ -24,28 +26,48 @@ def unit(x_BxD: jax.Array) -> jax.Array:
 
 
 class DualEncoder(nnx.Module):
-    """Two towers, a bias-free projection each, and the learned log-scale of the similarities (CLIP, 2103.00020)."""
+    """Two towers, a projection each, and the learned log-scale of the similarities (CLIP, 2103.00020).
+
+    Args:
+      image, text: of the towers; None leaves one out, and `encode_…` of it fails.
+      image_projection, text_projection: "linear" has no bias, "affine" has one, "none" leaves the pooled state as it
+        is, whose width is then that of the space.
+    """
 
     def __init__(
         self,
         *,
-        image: dict,
-        text: dict,
+        image: dict | None,
+        text: dict | None,
         embed_dim: int,
         temperature_init: float,
+        image_projection: str = "linear",
+        text_projection: str = "linear",
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
-        self.image = VisionTransformer(**image, dtype=dtype, rngs=rngs)
-        self.text = TextTransformer(**text, dtype=dtype, rngs=rngs)
-        self.image_projection = linear(image["width"], embed_dim, dtype=dtype, rngs=rngs, use_bias=False)
-        self.text_projection = linear(text["width"], embed_dim, dtype=dtype, rngs=rngs, use_bias=False)
+        def projection(name, kind, tower):
+            one_of(f"{name}.projection", kind, PROJECTIONS)
+            if tower is None or kind == "none":
+                if tower is not None and tower["width"] != embed_dim:
+                    raise ValueError(
+                        f"embed_dim is {embed_dim}; without a projection it is {name}.width, {tower['width']}"
+                    )
+                return None
+            return linear(tower["width"], embed_dim, dtype=dtype, rngs=rngs, use_bias=kind == "affine")
+
+        self.image = VisionTransformer(**image, dtype=dtype, rngs=rngs) if image else None
+        self.text = TextTransformer(**text, dtype=dtype, rngs=rngs) if text else None
+        self.image_projection = projection("image", image_projection, image)
+        self.text_projection = projection("text", text_projection, text)
         self.logit_scale = nnx.Param(jnp.asarray(math.log(1 / temperature_init), jnp.float32))
 
     def encode_image(self, image_BxHxWx3: jax.Array, keys_B: jax.Array | None = None) -> jax.Array:
         """Unit vectors (B,D) float32 of uint8 pictures."""
-        return unit(self.image_projection(self.image(image_BxHxWx3, keys_B)))
+        x_BxW = self.image(image_BxHxWx3, keys_B)
+        return unit(x_BxW if self.image_projection is None else self.image_projection(x_BxW))
 
     def encode_text(self, text_ids_BxL: jax.Array, text_mask_BxL: jax.Array, keys_B=None) -> jax.Array:
         """Unit vectors (B,D) float32 of token ids."""
-        return unit(self.text_projection(self.text(text_ids_BxL, text_mask_BxL, keys_B)))
+        x_BxW = self.text(text_ids_BxL, text_mask_BxL, keys_B)
+        return unit(x_BxW if self.text_projection is None else self.text_projection(x_BxW))

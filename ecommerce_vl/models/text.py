@@ -1,6 +1,7 @@
-"""The text encoder: a bidirectional transformer over sub-word ids.
+"""The text encoder: a transformer over sub-word ids.
 
-Invariant: padding is invisible; the result does not depend on what lies under `text_mask == False`.
+Invariant: padding is invisible, unless the architecture is one that reads it (`padding="shown"`); the result does not
+depend on what lies under `text_mask == False`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.models.transformer import POOLS, Transformer, embedding, one_of
+from ecommerce_vl.models.pooling import Pooler
+from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, mean_of_shown, one_of
+
+POOLS = ("cls", "mean", "last", "pooler")
+PADDINGS = ("hidden", "shown")
 
 
 class TextTransformer(nnx.Module):
@@ -18,7 +23,10 @@ class TextTransformer(nnx.Module):
     Args:
       vocab_size: rows of the embedding table; every id must be below it.
       max_length: tokens a text, [CLS] and [SEP] included.
-      pool: "cls" takes the first state, "mean" the mean over the visible positions.
+      pool: "cls" takes the first state, "mean" the mean over the visible positions, "last" the last visible state
+        (CLIP's [EOS]), "pooler" a tanh layer over the first one (BERT).
+      padding: "hidden", or "shown": SigLIP (2303.15343) was trained to read it.
+      form: of the blocks.
     """
 
     def __init__(
@@ -33,11 +41,14 @@ class TextTransformer(nnx.Module):
         pool: str,
         drop_path: float,
         remat: str,
+        form: Form = OURS,
+        padding: str = "hidden",
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         one_of("text.pool", pool, POOLS)
-        self.pool = pool
+        one_of("text.padding", padding, PADDINGS)
+        self.pool, self.padding = pool, padding
         self.token = embedding(vocab_size, width, rngs=rngs)
         self.position = embedding(max_length, width, rngs=rngs)
         self.transformer = Transformer(
@@ -47,9 +58,11 @@ class TextTransformer(nnx.Module):
             mlp_ratio=mlp_ratio,
             drop_path=drop_path,
             remat=remat,
+            form=form,
             dtype=dtype,
             rngs=rngs,
         )
+        self.head = Pooler(width, dtype=dtype, rngs=rngs) if pool == "pooler" else None
 
     def __call__(self, text_ids_BxL: jax.Array, text_mask_BxL: jax.Array, keys_B=None) -> jax.Array:
         """Returns the pooled state (B,W) of each text, in the compute dtype.
@@ -59,10 +72,21 @@ class TextTransformer(nnx.Module):
           text_mask_BxL: bool, True at real tokens. A row without any is treated as showing its first position, which
             keeps the softmax finite; the caller masks such rows by `has_text`.
         """
-        visible_BxL = jnp.asarray(text_mask_BxL).at[:, 0].set(True)
-        x_BxLxW = self.token[...][text_ids_BxL] + self.position[...][: text_ids_BxL.shape[1]]
-        x_BxLxW = self.transformer(x_BxLxW, visible_BxL, keys_B)
+        x_BxLxW = self.states(text_ids_BxL, text_mask_BxL, keys_B)
         if self.pool == "cls":
             return x_BxLxW[:, 0]
-        weight_BxLx1 = visible_BxL[:, :, None].astype(x_BxLxW.dtype)
-        return (x_BxLxW * weight_BxLx1).sum(axis=1) / weight_BxLx1.sum(axis=1)
+        if self.pool == "pooler":
+            return self.head(x_BxLxW[:, 0])
+        visible_BxL = self._visible(text_mask_BxL)
+        if self.pool == "last":
+            last_B = visible_BxL.shape[1] - 1 - jnp.argmax(visible_BxL[:, ::-1], axis=1)
+            return jnp.take_along_axis(x_BxLxW, last_B[:, None, None], axis=1)[:, 0]
+        return mean_of_shown(x_BxLxW, visible_BxL)
+
+    def states(self, text_ids_BxL: jax.Array, text_mask_BxL: jax.Array, keys_B=None) -> jax.Array:
+        """Returns the state (B,L,W) of every token; those of hidden padding mean nothing. Arguments as of the call."""
+        x_BxLxW = self.token[...][text_ids_BxL] + self.position[...][: text_ids_BxL.shape[1]]
+        return self.transformer(x_BxLxW, self._visible(text_mask_BxL), keys_B)
+
+    def _visible(self, text_mask_BxL: jax.Array) -> jax.Array:
+        return jnp.asarray(text_mask_BxL).at[:, 0].set(True) | (self.padding == "shown")

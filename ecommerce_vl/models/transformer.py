@@ -1,4 +1,4 @@
-"""The transformer that every encoder shares: pre-norm blocks, stacked on one leading layer axis and scanned.
+"""The transformer that every encoder shares: blocks stacked on one leading layer axis and scanned.
 
 Invariant: the parameters of all layers are one array a name, with the layer first (`blocks/attn/query/kernel` is
 (layers, W, W)), so that compile time and the number of leaves do not grow with depth. Randomness comes in as one key
@@ -7,7 +7,9 @@ a row of the batch, so a row's dropped paths depend neither on its position, nor
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +23,49 @@ REMAT_POLICIES = {
 }
 
 
-POOLS = ("cls", "mean")
+ACTIVATIONS = {
+    "gelu_tanh": jax.nn.gelu,
+    "gelu_erf": partial(jax.nn.gelu, approximate=False),
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),  # of CLIP
+}
+NORMS = ("pre", "post")
 
 
 def one_of(field: str, value: str, choices) -> None:
     """Raises ValueError unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{field} is {value!r}; expected one of {', '.join(choices)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What published architectures do differently from one another; the defaults are ours.
+
+    Args:
+      norm: "pre": x + f(norm(x)), and a norm after the last block; "post": norm(x + f(x)), and none (BERT).
+      embed_norm: a norm before the first block (BERT, CLIP's pictures).
+      activation: of the perceptrons, a key of `ACTIVATIONS`.
+      norm_eps: added to the variance.
+      causal: a position attends to itself and those before it (CLIP's texts).
+    """
+
+    norm: str = "pre"
+    embed_norm: bool = False
+    activation: str = "gelu_tanh"
+    norm_eps: float = 1e-6
+    causal: bool = False
+
+    def __post_init__(self):
+        one_of("form.norm", self.norm, NORMS)
+        one_of("form.activation", self.activation, ACTIVATIONS)
+
+
+OURS = Form()
+
+
+def layer_norm(width: int, *, form: Form, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """Normalisation over the width."""
+    return nnx.LayerNorm(width, epsilon=form.norm_eps, dtype=dtype, rngs=rngs)
 
 
 def linear(num_in: int, num_out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs, use_bias: bool = True) -> nnx.Linear:
@@ -49,10 +87,22 @@ def residual_output(num_in: int, num_out: int, *, dtype: jnp.dtype, rngs: nnx.Rn
     return nnx.Linear(num_in, num_out, dtype=dtype, rngs=rngs, kernel_init=nnx.initializers.zeros)
 
 
+def mean_of_shown(x_BxNxW: jax.Array, shown_BxN: jax.Array) -> jax.Array:
+    """The mean (B,W) over the positions that are shown; zeros for a row that shows none."""
+    weight_BxNx1 = shown_BxN[:, :, None].astype(x_BxNxW.dtype)
+    return (x_BxNxW * weight_BxNx1).sum(axis=1) / jnp.maximum(weight_BxNx1.sum(axis=1), 1)
+
+
 def by_row(x: jax.Array) -> jax.Array:
     """`x` with its rows over all axes of the mesh in force; as it is where there is none."""
     mesh = jax.sharding.get_abstract_mesh()
     return x if mesh.empty else jax.lax.with_sharding_constraint(x, P(mesh.axis_names))
+
+
+def on_cpu() -> bool:
+    """Whether the mesh in force is one of CPUs."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device is not None and device.platform == "cpu"
 
 
 @jax.custom_vjp
@@ -72,56 +122,69 @@ whole.defvjp(lambda params: (whole(params), None), lambda _, gradient: (gradient
 
 
 class Attention(nnx.Module):
-    """Multi-head self-attention over all positions that the mask shows."""
+    """Multi-head attention over all positions that the mask shows, of the positions themselves or of given queries."""
 
-    def __init__(self, width: int, *, heads: int, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.heads = heads
+    def __init__(
+        self, width: int, *, heads: int, form: Form = OURS, out=residual_output, dtype: jnp.dtype, rngs: nnx.Rngs
+    ):
+        self.heads, self.causal = heads, form.causal
         self.query = linear(width, width, dtype=dtype, rngs=rngs)
         self.key = linear(width, width, dtype=dtype, rngs=rngs)
         self.value = linear(width, width, dtype=dtype, rngs=rngs)
-        self.out = residual_output(width, width, dtype=dtype, rngs=rngs)
+        self.out = out(width, width, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x_BxNxW: jax.Array, mask_BxN: jax.Array | None) -> jax.Array:
-        B, N, W = x_BxNxW.shape
-        split = lambda y: y.reshape(B, N, self.heads, W // self.heads)
+    def __call__(self, x_BxNxW: jax.Array, mask_BxN: jax.Array | None, query_BxMxW: jax.Array | None = None):
+        """(B,M,W), where M is N without queries."""
+        query_BxMxW = x_BxNxW if query_BxMxW is None else query_BxMxW
+        split = lambda y: y.reshape(*y.shape[:2], self.heads, -1)
         visible = None if mask_BxN is None else mask_BxN[:, None, None, :]
         mixed = jax.nn.dot_product_attention(
-            split(self.query(x_BxNxW)), split(self.key(x_BxNxW)), split(self.value(x_BxNxW)), mask=visible
+            split(self.query(query_BxMxW)),
+            split(self.key(x_BxNxW)),
+            split(self.value(x_BxNxW)),
+            mask=visible,
+            is_causal=self.causal,
         )
-        return self.out(mixed.reshape(B, N, W))
+        return self.out(mixed.reshape(query_BxMxW.shape))
 
 
 class Mlp(nnx.Module):
     """The two-layer perceptron of a block."""
 
-    def __init__(self, width: int, *, hidden: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, width: int, *, hidden: int, form: Form = OURS, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.activation = form.activation
         self.up = linear(width, hidden, dtype=dtype, rngs=rngs)
         self.down = residual_output(hidden, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, x_BxNxW: jax.Array) -> jax.Array:
         # Two axes, not three: XLA:CPU takes 1.6 times as long for the kernel's gradient over two row axes (2026-11).
         x_RxW = x_BxNxW.reshape(-1, x_BxNxW.shape[-1])
-        return self.down(jax.nn.gelu(self.up(x_RxW))).reshape(x_BxNxW.shape)
+        return self.down(ACTIVATIONS[self.activation](self.up(x_RxW))).reshape(x_BxNxW.shape)
 
 
 class Block(nnx.Module):
-    """Pre-norm residual block: x + attention(norm(x)), then x + mlp(norm(x))."""
+    """A residual branch of attention, then one of the perceptron, normalised as the form says."""
 
-    def __init__(self, width: int, *, heads: int, mlp_ratio: float, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.attn_norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
-        self.attn = Attention(width, heads=heads, dtype=dtype, rngs=rngs)
-        self.mlp_norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
-        self.mlp = Mlp(width, hidden=int(width * mlp_ratio), dtype=dtype, rngs=rngs)
+    def __init__(self, width: int, *, heads: int, mlp_ratio: float, form: Form, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.norm_after = form.norm == "post"
+        self.attn_norm = layer_norm(width, form=form, dtype=dtype, rngs=rngs)
+        self.attn = Attention(width, heads=heads, form=form, dtype=dtype, rngs=rngs)
+        self.mlp_norm = layer_norm(width, form=form, dtype=dtype, rngs=rngs)
+        self.mlp = Mlp(width, hidden=round(width * mlp_ratio), form=form, dtype=dtype, rngs=rngs)
 
     def __call__(self, x_BxNxW, mask_BxN, keep_Bx2) -> jax.Array:
+        if self.norm_after:
+            x_BxNxW = self.attn_norm(x_BxNxW + keep_Bx2[:, 0, None, None] * self.attn(x_BxNxW, mask_BxN))
+            return self.mlp_norm(x_BxNxW + keep_Bx2[:, 1, None, None] * self.mlp(x_BxNxW))
         x_BxNxW = x_BxNxW + keep_Bx2[:, 0, None, None] * self.attn(self.attn_norm(x_BxNxW), mask_BxN)
         return x_BxNxW + keep_Bx2[:, 1, None, None] * self.mlp(self.mlp_norm(x_BxNxW))
 
 
 class Transformer(nnx.Module):
-    """`depth` blocks under one scan, with a final norm.
+    """`depth` blocks under one scan; in pre-norm form with a final norm.
 
     Args:
+      form: of the blocks.
       remat: what the backward pass keeps of each layer, a key of `REMAT_POLICIES`.
       drop_path: probability that a row skips a residual branch in training (stochastic depth, 1603.09382).
     """
@@ -135,21 +198,18 @@ class Transformer(nnx.Module):
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
         remat: str = "none",
+        form: Form = OURS,
         dtype: jnp.dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
         one_of("remat", remat, REMAT_POLICIES)
         self.depth, self.drop_path, self.remat, self.dtype = depth, drop_path, remat, dtype
-
-        def init_layer(key):
-            block = Block(width, heads=heads, mlp_ratio=mlp_ratio, dtype=dtype, rngs=nnx.Rngs(key))
-            return nnx.split(block)[1]
-
-        one_block = nnx.eval_shape(
-            lambda: Block(width, heads=heads, mlp_ratio=mlp_ratio, dtype=dtype, rngs=nnx.Rngs(0))
-        )
+        make_block = partial(Block, width, heads=heads, mlp_ratio=mlp_ratio, form=form, dtype=dtype)
+        one_block = nnx.eval_shape(lambda: make_block(rngs=nnx.Rngs(0)))
+        init_layer = lambda key: nnx.split(make_block(rngs=nnx.Rngs(key)))[1]
         self.blocks = nnx.merge(nnx.split(one_block)[0], jax.vmap(init_layer)(jax.random.split(rngs.params(), depth)))
-        self.norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
+        self.embed_norm = layer_norm(width, form=form, dtype=dtype, rngs=rngs) if form.embed_norm else None
+        self.norm = layer_norm(width, form=form, dtype=dtype, rngs=rngs) if form.norm == "pre" else None
 
     def __call__(self, x_BxNxW, mask_BxN=None, keys_B=None) -> jax.Array:
         """Returns the normalised hidden states (B,N,W) in the compute dtype.
@@ -160,6 +220,8 @@ class Transformer(nnx.Module):
           keys_B: one random key a row turns stochastic depth on; None (evaluation) turns it off.
         """
         x_BxNxW = x_BxNxW.astype(self.dtype)
+        if self.embed_norm is not None:
+            x_BxNxW = self.embed_norm(x_BxNxW)
         block_def, stacked = nnx.split(self.blocks)
 
         def layer(x, scanned):
@@ -170,8 +232,10 @@ class Transformer(nnx.Module):
         if self.remat != "none":
             policy = getattr(jax.checkpoint_policies, REMAT_POLICIES[self.remat])
             layer = jax.checkpoint(layer, policy=policy, prevent_cse=False)
-        x_BxNxW, _ = jax.lax.scan(layer, by_row(x_BxNxW), (stacked, jnp.arange(self.depth)))
-        return self.norm(x_BxNxW)
+        # XLA:CPU copies what a loop takes of stacked arrays and puts into them, a sixth of the step (2026-11).
+        unroll = self.depth if on_cpu() else 1
+        x_BxNxW, _ = jax.lax.scan(layer, by_row(x_BxNxW), (stacked, jnp.arange(self.depth)), unroll=unroll)
+        return x_BxNxW if self.norm is None else self.norm(x_BxNxW)
 
     def _keep(self, num_rows, keys_B, layer_index) -> jax.Array:
         """(B,2) factors of the two residual branches: 0 where a path is dropped, else 1 over its probability."""

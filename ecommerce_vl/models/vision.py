@@ -12,7 +12,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.models.transformer import POOLS, Transformer, embedding, linear, one_of
+from ecommerce_vl.models.pooling import AttentionPool, Pooler
+from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, linear, one_of
+
+POOLS = ("cls", "mean", "pooler", "attention")
 
 
 def normalise(image_BxHxWx3: jax.Array, *, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
@@ -86,7 +89,10 @@ class VisionTransformer(nnx.Module):
 
     Args:
       image_size: side in pixels; a multiple of `patch_size`.
-      pool: "cls" takes the [CLS] state, "mean" the mean of the patches.
+      pool: "cls" takes the [CLS] state, "mean" the mean of the patches, "pooler" a tanh layer over [CLS] (ViT's own),
+        "attention" what a learned query attends to (SigLIP).
+      cls_token: False leaves [CLS] out of the sequence.
+      form: of the blocks.
       mean, std: per channel, of pixels scaled to [0, 1].
     """
 
@@ -105,16 +111,20 @@ class VisionTransformer(nnx.Module):
         remat: str,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
+        form: Form = OURS,
+        cls_token: bool = True,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         one_of("image.pool", pool, POOLS)
+        if pool in ("cls", "pooler") and not cls_token:
+            raise ValueError(f"image.pool is {pool!r}, but image.cls_token is False; expected 'mean' or 'attention'")
         one_of("image.stem", stem, STEMS)
         self.dtype, self.pool, self.mean, self.std = dtype, pool, tuple(mean), tuple(std)
         num_patches = (image_size // patch_size) ** 2
         self.stem = STEMS[stem](patch_size=patch_size, width=width, dtype=dtype, rngs=rngs)
-        self.cls = embedding(1, width, rngs=rngs)
-        self.position = embedding(num_patches + 1, width, rngs=rngs)
+        self.cls = embedding(1, width, rngs=rngs) if cls_token else None
+        self.position = embedding(num_patches + cls_token, width, rngs=rngs)
         self.transformer = Transformer(
             width,
             depth=depth,
@@ -122,16 +132,29 @@ class VisionTransformer(nnx.Module):
             mlp_ratio=mlp_ratio,
             drop_path=drop_path,
             remat=remat,
+            form=form,
             dtype=dtype,
             rngs=rngs,
         )
+        heads_of = {
+            "pooler": lambda: Pooler(width, dtype=dtype, rngs=rngs),
+            "attention": lambda: AttentionPool(
+                width, heads=heads, mlp_ratio=mlp_ratio, form=form, dtype=dtype, rngs=rngs
+            ),
+        }
+        self.head = heads_of[pool]() if pool in heads_of else None
 
     def __call__(self, image_BxHxWx3: jax.Array, keys_B: jax.Array | None = None) -> jax.Array:
         """Returns the pooled state (B,W) of each uint8 picture, in the compute dtype."""
         pixels = normalise(image_BxHxWx3, mean=self.mean, std=self.std)
         patches = self.stem(pixels.astype(self.dtype))
         B, _, _, W = patches.shape
-        cls_Bx1xW = jnp.broadcast_to(self.cls[...], (B, 1, W))
-        x_BxNxW = jnp.concatenate([cls_Bx1xW, patches.reshape(B, -1, W)], axis=1) + self.position[...]
-        x_BxNxW = self.transformer(x_BxNxW, keys_B=keys_B)
-        return x_BxNxW[:, 0] if self.pool == "cls" else x_BxNxW[:, 1:].mean(axis=1)
+        x_BxNxW = patches.reshape(B, -1, W)
+        if self.cls is not None:
+            x_BxNxW = jnp.concatenate([jnp.broadcast_to(self.cls[...], (B, 1, W)), x_BxNxW], axis=1)
+        x_BxNxW = self.transformer(x_BxNxW + self.position[...], keys_B=keys_B)
+        if self.pool == "mean":
+            return x_BxNxW[:, int(self.cls is not None) :].mean(axis=1)
+        if self.pool == "attention":
+            return self.head(x_BxNxW)
+        return x_BxNxW[:, 0] if self.head is None else self.head(x_BxNxW[:, 0])

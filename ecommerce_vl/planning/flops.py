@@ -7,33 +7,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
+# A matrix unit multiplies bfloat16. Products of float32 are split: one pass by default, three or six for more digits.
+PASSES = {jax.lax.Precision.HIGH: 3, jax.lax.Precision.HIGHEST: 6}
 
-def count_flops(jaxpr: Any) -> tuple[int, int]:
-    """(all, those inside of a shard_map) of one step over all devices.
 
-    The second is the loss: `losses/` alone maps over devices.
+class Flops(NamedTuple):
+    """Of one step over all devices.
+
+    Args:
+      total: of everything.
+      loss: inside of a `shard_map`; `losses/` alone maps over devices.
+      passes: `total` as a matrix unit of bfloat16 executes it, float32 products counted once for each pass.
     """
-    total = mapped = 0
+
+    total: int
+    loss: int
+    passes: int
+
+
+def count_flops(jaxpr: Any) -> Flops:
+    """The FLOPs of a jaxpr."""
+    total = loss = passes = 0
     for equation in jaxpr.eqns:
-        times, inside = 1, 0
-        if equation.primitive.name == "dot_general":
-            inside = _dot(equation)
-        elif equation.primitive.name == "conv_general_dilated":
-            inside = _convolution(equation)
-        else:
-            if equation.primitive.name == "scan":
-                times = equation.params["length"]
-            elif equation.primitive.name == "shard_map":
-                times = equation.params["mesh"].size
-            counts = [count_flops(inner) for inner in _inner(equation.params)]
-            inside = sum(count[0] for count in counts)
-            mapped += times * (inside if equation.primitive.name == "shard_map" else sum(count[1] for count in counts))
-        total += times * inside
-    return total, mapped
+        name = equation.primitive.name
+        if name in COUNTED:
+            flops = COUNTED[name](equation)
+            total, passes = total + flops, passes + flops * _passes(equation)
+            continue
+        times = 1
+        if name == "scan":
+            times = equation.params["length"]
+        elif name == "shard_map":
+            times = equation.params["mesh"].size
+        for inner in map(count_flops, _inner(equation.params)):
+            total, passes = total + times * inner.total, passes + times * inner.passes
+            loss += times * (inner.total if name == "shard_map" else inner.loss)
+    return Flops(total, loss, passes)
 
 
 def _inner(params: dict[str, Any]) -> Iterator[Any]:
@@ -42,6 +55,13 @@ def _inner(params: dict[str, Any]) -> Iterator[Any]:
             item = getattr(item, "jaxpr", item)
             if hasattr(item, "eqns"):
                 yield item
+
+
+def _passes(equation) -> int:
+    if any(operand.aval.dtype.itemsize < 4 for operand in equation.invars[:2]):
+        return 1
+    precision = equation.params["precision"]
+    return PASSES.get(precision[0] if isinstance(precision, tuple) else precision, 1)
 
 
 def _dot(equation) -> int:
@@ -56,6 +76,9 @@ def _convolution(equation) -> int:
     return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // features
 
 
-def flops_of(function, *arguments) -> tuple[int, int]:
+COUNTED = {"dot_general": _dot, "conv_general_dilated": _convolution}
+
+
+def flops_of(function, *arguments) -> Flops:
     """`count_flops` of a function at abstract arguments."""
     return count_flops(jax.make_jaxpr(function)(*arguments).jaxpr)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.planning.collectives import Collective, read_collectives
-from ecommerce_vl.planning.flops import flops_of
+from ecommerce_vl.planning.flops import Flops, flops_of
 from ecommerce_vl.planning.topology import Topology, plan_mesh
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.mesh import batch_sharding
@@ -24,6 +24,8 @@ from ecommerce_vl.training.schedule import make_stages
 from ecommerce_vl.training.state import define_model, make_state
 from ecommerce_vl.training.step import make_train_step
 from ecommerce_vl.training.streams import rows_per_stream
+
+SPECIAL_IDS = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "mask": 3}  # of a tokenizer that is trained on the catalog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Program:
       rows: of the batch on one device.
       parameters, optimizer, batch, activations, code: bytes; `activations` is all that the compiler calls temporary.
       peak: arguments, results that do not take over an argument, temporaries and code.
-      flops: executed, recomputation included; `model_flops` without it, `loss_flops` inside of the loss.
+      flops: executed, recomputation included; `model_flops` without it (nor streams), `loss_flops` inside of the loss;
+        `passes` as a matrix unit executes them, see `flops.py`.
       hbm_traffic: bytes read and written, as the compiler counts, scaled where it counts loop bodies once.
       collectives: by kind.
     """
@@ -49,6 +52,7 @@ class Program:
     flops: int
     model_flops: int
     loss_flops: int
+    passes: int
     hbm_traffic: float
     collectives: dict[str, Collective]
 
@@ -57,21 +61,14 @@ class DoesNotFit(Exception):
     """The compiler found no place for the program in a device's memory."""
 
 
-def compile_step(config: Mapping[str, Any], topology: Topology, *, rows: int) -> Program:
-    """Compiles the step with `rows` on each device.
+def compile_step(config: Mapping[str, Any], topology: Topology, *, rows: int, streams: int) -> Program:
+    """Compiles the step with `rows` on each device, encoded in `streams` parts.
 
     Errors: UserError for a config that no model can be built of; DoesNotFit.
     """
-    config = copy.deepcopy(dict(config))
-    config["batch_size"] = rows * len(topology.devices)
-    if config["dtype"] == "auto":  # which would ask for this machine's backend
-        config["dtype"] = "bfloat16" if topology.chip else "float32"
-    mesh = plan_mesh(topology, **config["mesh"])
+    config, mesh = _resolve(config, topology, rows=rows, streams=streams)
     step, state, batch = _define(config, mesh)
-    flops, loss_flops = flops_of(step, state, batch)
-    kept = copy.deepcopy(config)
-    kept["image"]["remat"] = kept["text"]["remat"] = "none"
-    model_flops, _ = flops_of(*_define(kept, mesh))
+    flops, model_flops = flops_of(step, state, batch), _model_flops(config, mesh)
     try:
         compiled = step.lower(state, batch).compile()
     except jax.errors.JaxRuntimeError as error:
@@ -89,18 +86,49 @@ def compile_step(config: Mapping[str, Any], topology: Topology, *, rows: int) ->
         activations=memory.temp_size_in_bytes,
         code=memory.generated_code_size_in_bytes,
         peak=taken + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes,
-        flops=flops,
+        flops=flops.total,
         model_flops=model_flops,
-        loss_flops=loss_flops,
-        hbm_traffic=cost.get("bytes accessed", 0.0) * max(1.0, flops / len(topology.devices) / counted),
+        loss_flops=flops.loss,
+        passes=flops.passes,
+        hbm_traffic=cost.get("bytes accessed", 0.0) * max(1.0, flops.total / len(topology.devices) / counted),
         collectives=read_collectives(compiled.as_text(), num_devices=len(topology.devices)),
     )
+
+
+def count_step(config: Mapping[str, Any], topology: Topology, *, rows: int, streams: int) -> tuple[Flops, int]:
+    """(FLOPs, those of the model without recomputation) of the step that `compile_step` compiles; seconds, not minutes.
+
+    Errors: UserError for a config that no model can be built of.
+    """
+    config, mesh = _resolve(config, topology, rows=rows, streams=streams)
+    return flops_of(*_define(config, mesh)), _model_flops(config, mesh)
+
+
+def _resolve(config: Mapping[str, Any], topology: Topology, *, rows: int, streams: int) -> tuple[dict[str, Any], Mesh]:
+    """The config as it is on the slice, and its mesh."""
+    config = copy.deepcopy(dict(config))
+    config["batch_size"], config["batch_schedule"], config["streams"] = rows * len(topology.devices), (), streams
+    config["total_samples"] = max(config["total_samples"], config["batch_size"])  # at least one step
+    if config["dtype"] == "auto":  # which would ask for this machine's backend
+        config["dtype"] = "bfloat16" if topology.chip else "float32"
+    return config, plan_mesh(topology, **config["mesh"])
+
+
+def _model_flops(config: Mapping[str, Any], mesh: Mesh) -> int:
+    return flops_of(*_define(_without_recomputation(config) | {"streams": 1}, mesh)).total
+
+
+def _without_recomputation(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with every encoder's `remat` off."""
+    inner = lambda value: _without_recomputation(value) if isinstance(value, Mapping) else value
+    changed = {key: inner(value) for key, value in config.items()}
+    return changed | ({"remat": "none"} if "remat" in changed else {})
 
 
 def _define(config, mesh: Mesh):
     """(step, abstract state, abstract batch): everything that this room takes from the training."""
     try:
-        system = build_system(config, vocab_size=config["text"]["vocab_size"])
+        system = build_system(config, vocab_size=config["text"]["vocab_size"], special_ids=SPECIAL_IDS)
         schedule = learning_rate(config["optimizer"], make_stages(config))
         stream_rows = rows_per_stream(streams=config["streams"], batch_size=config["batch_size"], num_devices=mesh.size)
         optimizer = make_optimizer(config["optimizer"], schedule=schedule)
@@ -115,17 +143,35 @@ def _define(config, mesh: Mesh):
     return step, state, abstract_batch(config, mesh)
 
 
-def abstract_batch(config, mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-    """The batch of `docs/architecture.md` as shapes on the mesh."""
+def abstract_batch(config, mesh: Mesh) -> dict[str, Any]:
+    """The batch of `docs/architecture.md` of the config's source, as shapes on the mesh."""
     B, side, length = config["batch_size"], config["image"]["size"], config["text"]["max_length"]
     of = lambda shape, dtype: jax.ShapeDtypeStruct(shape, dtype, sharding=batch_sharding(mesh))
-    return {
+    product = {
         "image": of((B, side, side, 3), jnp.uint8),
         "text_ids": of((B, length), jnp.int32),
         "text_mask": of((B, length), jnp.bool_),
-        **{name: of((B,), jnp.bool_) for name in ("has_image", "has_text", "valid")},
+        **{name: of((B,), jnp.bool_) for name in ("has_image", "has_text", "valid", "matched", "hard_mismatch")},
         **{name: of((B,), jnp.int32) for name in ("product_key", "catalog_key", "group_key", "category_key")},
     }
+    of_rows = {"weight": of((B,), jnp.float32), "valid": of((B,), jnp.bool_)}
+    source = config["data"]["source"]
+    if source == "item_pairs":
+        return {"left": product, "right": product, **of_rows}
+    if source == "query_pairs":
+        query_length, num_words = config["text"]["query_length"], config["data"]["keywords"]
+        query = {
+            "text_ids": of((B, query_length), jnp.int32),
+            "text_mask": of((B, query_length), jnp.bool_),
+            "query_key": of((B,), jnp.int32),
+        } | ({"keywords": of((B, num_words), jnp.int32)} if num_words else {})
+        known = of((B, config["data"]["known"]), jnp.int32)
+        return {"query": query, "product": _without(product, "valid"), "known": known, **of_rows}
+    return product
+
+
+def _without(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in tree.items() if key != name}
 
 
 def _device_bytes(tree: Any) -> int:

@@ -1,6 +1,7 @@
 """The least time of a step: the longest of computing, reading memory, and sending over the interconnect.
 
 An estimate from published peaks, optimistic: the three are taken to overlap fully and each to run at its peak.
+Computing counts the passes of a matrix unit (`flops.py`): the float32 products of the loss take six.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def roofline(program: Program, topology: Topology) -> Roofline:
     # A device sends half of what its chip moves, since both directions are published as one figure.
     send_bytes_per_s = chip.ici_bytes_per_s / 2 / chip.devices
     times = {
-        "compute": program.flops / (chips * chip.flops),
+        "compute": program.passes / (chips * chip.flops),
         "memory": program.hbm_traffic / (chip.hbm_bytes_per_s / chip.devices),
         "interconnect": sum(total.wire_bytes for total in program.collectives.values()) / send_bytes_per_s,
     }

@@ -6,6 +6,7 @@ Sizes, text length, augmentation and optimizer of the paper are not public; thos
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ class EClip:
     """The system protocol of `ecommerce_vl/systems/__init__.py`, for e-CLIP."""
 
     views = VIEWS
+    fusion = "norm(image + text)"
     shown = (
         ("i→t", "i2t_top1", "6.1%"),
         ("t→i", "t2i_top1", "6.1%"),
@@ -31,7 +33,7 @@ class EClip:
         ("rank t", "text_rank", ".0f"),
     )
 
-    def __init__(self, config, *, vocab_size: int):
+    def __init__(self, config, *, vocab_size: int, special_ids: Mapping[str, int]):
         if config["label_mode"] not in LABEL_MODES:
             raise ValueError(f"label_mode is {config['label_mode']!r}; expected one of {', '.join(LABEL_MODES)}")
         self.config, self.vocab_size = config, vocab_size

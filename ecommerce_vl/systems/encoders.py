@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from ecommerce_vl.models.dual import DualEncoder
 from ecommerce_vl.models.joint import JointEncoder
+from ecommerce_vl.models.text import TextTransformer
+from ecommerce_vl.models.transformer import Form
 
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -18,16 +23,18 @@ def dual_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> DualEncoder:
     shared = ("width", "depth", "heads", "mlp_ratio", "pool", "drop_path", "remat")
     return DualEncoder(
         image={name: image[name] for name in (*shared, "patch_size", "stem", "mean", "std")}
-        | {"image_size": image["size"]},
-        text={name: text[name] for name in (*shared, "max_length")} | {"vocab_size": vocab_size},
+        | {"image_size": image["size"], **published(image, "cls_token")},
+        text={name: text[name] for name in (*shared, "max_length")}
+        | {"vocab_size": vocab_size, **published(text, "padding")},
         embed_dim=config["embed_dim"],
         temperature_init=config["temperature_init"],
+        **{f"{name}_projection": config[name].get("projection", "linear") for name in ("image", "text")},
         dtype=compute_dtype(config["dtype"]),
         rngs=rngs,
     )
 
 
-def joint_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> JointEncoder:
+def joint_encoder(config, *, vocab_size: int, rngs: nnx.Rngs, adapt: bool = False) -> JointEncoder:
     """One encoder of both modalities: pixels of `config.image`, words of `config.text`, blocks of `config.joint`."""
     image, joint = config["image"], config["joint"]
     return JointEncoder(
@@ -36,9 +43,30 @@ def joint_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> JointEncoder:
         vocab_size=vocab_size,
         max_length=config["text"]["max_length"],
         **{name: joint[name] for name in ("width", "depth", "heads", "mlp_ratio", "drop_path", "remat")},
+        **published(joint),
+        dtype=compute_dtype(config["dtype"]),
+        rngs=rngs,
+        adapt=adapt,
+    )
+
+
+def text_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> TextTransformer:
+    """An encoder of texts alone with the words of `config.text` and the blocks of `config.joint`."""
+    joint = config["joint"]
+    return TextTransformer(
+        vocab_size=vocab_size,
+        max_length=config["text"]["max_length"],
+        **{name: joint[name] for name in ("width", "depth", "heads", "mlp_ratio", "drop_path", "remat")},
+        pool="mean",
         dtype=compute_dtype(config["dtype"]),
         rngs=rngs,
     )
+
+
+def published(part: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The form of a published architecture, and others of its fields, where the config has them; else ours."""
+    form = {"form": Form(**part["form"])} if "form" in part else {}
+    return form | {name: part[name] for name in names if name in part}
 
 
 def row_keys(rng: jax.Array, product_key_B: jax.Array) -> jax.Array:

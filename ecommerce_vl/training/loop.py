@@ -28,17 +28,20 @@ from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.training import workdir as workdirs
 from ecommerce_vl.training.checkpoint import Checkpoints
+from ecommerce_vl.training.initial import Initial, start_from
 from ecommerce_vl.training.mesh import batch_sharding, make_mesh
-from ecommerce_vl.training.optimizer import RULES, learning_rate, make_optimizer
+from ecommerce_vl.training.optimizer import RULES, is_locked, learning_rate, make_optimizer
 from ecommerce_vl.training.period import Period, check_finite
 from ecommerce_vl.training.preemption import Preemption
 from ecommerce_vl.training.processes import ALONE, Alone, Team
+from ecommerce_vl.training.quick_evaluation import Measure, QuickEvaluation
 from ecommerce_vl.training.schedule import Stage, make_stages
 from ecommerce_vl.training.state import define_model, make_state
 from ecommerce_vl.training.step import make_train_step
 from ecommerce_vl.training.streams import rows_per_stream
 from ecommerce_vl.training.writer import MetricWriter, NoWriter
 
+PIPELINE = ("size", "mean", "std", "resize", "interpolation", "crop_share")  # fields of `config.image`
 FINISHED, STOPPED = "finished", "stopped"
 
 
@@ -47,6 +50,8 @@ def train(
     workdir: Path,
     *,
     build_system: Callable,
+    measure: Measure | None = None,
+    initial: Initial | None = None,
     log: Callable[[str], None] = print,
     team: Team | Alone = ALONE,
 ) -> str:
@@ -55,7 +60,9 @@ def train(
     Args:
       config: see `configs/eclip.py`.
       workdir: the run directory; one that was stopped goes on.
-      build_system: (config, vocab_size) -> system.
+      build_system: (config, vocab_size, special_ids) -> system.
+      measure: what the quick evaluation measures; None, or `evaluate.every_steps` of 0, leaves it out.
+      initial: gives the parameters that do not begin at random; asked once, at the start of a run.
       log: receives lines for people, those of the main process only.
       team: the processes of this run, already joined.
 
@@ -66,12 +73,15 @@ def train(
     validate(config)
     preemption = Preemption()
     try:
-        return _train(config, workdir, build_system=build_system, preemption=preemption, log=log, team=team)
+        rooms = {"build_system": build_system, "measure": measure, "initial": initial, "team": team}
+        return _train(config, workdir, **rooms, preemption=preemption, log=log)
     finally:
         preemption.close()
 
 
-def _train(config, workdir: Path, *, build_system: Callable, preemption: Preemption, log: Callable, team) -> str:
+def _train(
+    config, workdir: Path, *, build_system: Callable, measure, initial, preemption: Preemption, log, team
+) -> str:
     if not team.is_main:
         log = lambda line: None
     # -- Run directory, devices, data --------------------------------------------------------------------------------
@@ -100,14 +110,14 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
     team.main_done()
     unit = {
         "config": dict(config),
-        "data": {"fingerprint": data.fingerprint, "items": len(source.items)},
+        "data": {"fingerprint": data.fingerprint, "items": len(source.items), "digest": source.digest},
         "tokenizer": tokenizer_digest(workdir / "tokenizer"),
         "versions": workdirs.versions(),
     }
     if meta is not None:
         _check_same_run(meta, unit, workdir=workdir)
-    pipeline = ImagePipeline(size=config["image"]["size"], mean=config["image"]["mean"], std=config["image"]["std"])
     with _naming_the_key(config):
+        pipeline = ImagePipeline(**{name: config["image"][name] for name in PIPELINE if name in config["image"]})
         to_example = _to_example(config, pipeline, tokenizer)
         order = source.order(batch_size=batch_size, seed=config["seed"])
     log(
@@ -122,14 +132,18 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
 
     # -- Model, optimizer, state -------------------------------------------------------------------------------------
     with _naming_the_key(config):
-        system = build_system(config, vocab_size=tokenizer.vocab_size)
+        system = build_system(config, vocab_size=tokenizer.vocab_size, special_ids=tokenizer.special_ids)
         schedule = learning_rate(config["optimizer"], stages)
         optimizer = make_optimizer(config["optimizer"], schedule=schedule)
         graphdef, abstract_params = define_model(system)
         abstract_state, init = make_state(system, optimizer, seed=config["seed"], mesh=mesh)
+        locked = config["optimizer"].get("locked")
+        locked = is_locked(abstract_params, locked) if locked else None
     restored = checkpoints.restore_latest(abstract_state)
     if restored is None:
         state = init()
+        if initial is not None:
+            state = start_from(state, initial, keep=workdir if team.is_main else None, log=log)
     else:
         state, meta = restored
         _check_same_run(meta, unit, workdir=workdir)
@@ -160,6 +174,21 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
         seed=config["seed"],
         mesh=mesh,
         rows_per_stream=stream_rows,
+        locked=locked,
+    )
+    evaluate_every = config["evaluate"]["every_steps"] if measure else 0
+    evaluate = evaluate_every and QuickEvaluation(
+        data,
+        num_products=config["evaluate"]["products"],
+        batch_size=batch_size,
+        pipeline=pipeline,
+        tokenizer=tokenizer,
+        system=system,
+        graphdef=graphdef,
+        param_shardings=jax.tree.map(lambda leaf: leaf.sharding, abstract_state.params),
+        mesh=mesh,
+        measure=measure,
+        log=log,
     )
     writer = MetricWriter(workdir, resume_step=start) if team.is_main else NoWriter()
     read = partial(
@@ -180,6 +209,8 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
     guard = contextlib.ExitStack()
     guard.enter_context(jax.transfer_guard("disallow"))
     try:
+        if evaluate and start == 0:
+            period.leave_out(evaluate(0, state.params, writer))
         for step in range(start, num_steps):
             batch = period.wait(_next_batch, batches, preemption, team)
             previous, pending = pending, None
@@ -196,6 +227,11 @@ def _train(config, workdir: Path, *, build_system: Callable, preemption: Preempt
                 pending = (writer if row else None, done, metrics)
             if previous is not None:
                 period.report(*previous)
+            if evaluate and batch is not None and (last or done % evaluate_every == 0):
+                if pending is not None:
+                    period.report(*pending)
+                    pending = None
+                period.leave_out(evaluate(done, state.params, writer))
             if done > saved and (stop or last or done % config["checkpoint"]["every_steps"] == 0):
                 if pending is not None:
                     period.report(*pending)
@@ -228,7 +264,7 @@ def validate(config: Mapping[str, Any]) -> None:
 
     Errors: UserError, one for the first thing that is wrong.
     """
-    image, checkpoint, mesh = config["image"], config["checkpoint"], config["mesh"]
+    image, checkpoint, mesh, evaluate = config["image"], config["checkpoint"], config["mesh"], config["evaluate"]
     encoders = [(name, part) for name, part in config.items() if isinstance(part, Mapping) and "heads" in part]
     rules = (
         (image["size"] % image["patch_size"] == 0, "image.size", image["size"], f"a multiple of {image['patch_size']}"),
@@ -239,6 +275,8 @@ def validate(config: Mapping[str, Any]) -> None:
         (config["batch_size"] > 1, "batch_size", config["batch_size"], "at least 2, since the others are negatives"),
         (config["streams"] > 0, "streams", config["streams"], "at least 1, which encodes the whole batch at once"),
         (config["log_every"] > 0, "log_every", config["log_every"], "at least 1"),
+        (evaluate["every_steps"] >= 0, "evaluate.every_steps", evaluate["every_steps"], "at least 1, or 0 for never"),
+        (evaluate["products"] > 1, "evaluate.products", evaluate["products"], "at least 2, since a pool is needed"),
         (checkpoint["every_steps"] > 0, "checkpoint.every_steps", checkpoint["every_steps"], "at least 1"),
         (checkpoint["keep"] > 1, "checkpoint.keep", checkpoint["keep"], "at least 2, since the newest may be damaged"),
         (mesh["fsdp"] > 0, "mesh.fsdp", mesh["fsdp"], "at least 1"),
@@ -309,7 +347,15 @@ def _naming_the_key(config) -> Iterator[None]:
 def _to_example(config, pipeline: ImagePipeline, tokenizer: TextTokenizer) -> ToExample:
     augment = Augment(**{name: tuple(v) if isinstance(v, list) else v for name, v in config["augment"].items()})
     dropout = {name: config["data"][name] for name in ("image_dropout", "text_dropout")}
-    return ToExample(image=pipeline, augment=augment, template=_template(config), tokenizer=tokenizer, **dropout)
+    query_length = config["text"].get("query_length")
+    return ToExample(
+        image=pipeline,
+        augment=augment,
+        template=_template(config),
+        tokenizer=tokenizer,
+        query_tokenizer=tokenizer.of_length(query_length) if query_length else None,
+        **dropout,
+    )
 
 
 def _check_same_run(meta: Mapping[str, Any], unit: Mapping[str, Any], *, workdir: Path) -> None:
@@ -320,6 +366,11 @@ def _check_same_run(meta: Mapping[str, Any], unit: Mapping[str, Any], *, workdir
             f"put the original tokenizer.json back, or name another --workdir"
         )
     workdirs.check_fingerprint(found=unit["data"]["fingerprint"], expected=meta["data"]["fingerprint"])
+    if unit["data"]["digest"] != meta["data"].get("digest", ""):  # none before there were pairs
+        raise UserError(
+            f"the pairs that are drawn are not those that this run began with ({unit['data']['items']:,} now, "
+            f"{meta['data']['items']:,} then); put the tables of the log back, or name another --workdir"
+        )
 
 
 def _batches_from(start: int, stages: Sequence[Stage], read: Callable[..., Iterator]) -> Iterator:

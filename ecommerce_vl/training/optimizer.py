@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,6 +61,10 @@ def learning_rate(config, stages: Sequence[Stage]) -> Callable[[Any], Any]:
 def make_optimizer(config, *, schedule: Callable[[Any], Any]) -> optax.GradientTransformation:
     """Clipping by global norm, then the rule that `config.name` names; weight decay on `DECAYED` parameters only.
 
+    `config.locked`: regular expressions of paths whose parameters stay as they are and have no optimizer state (LiT,
+    2111.07991). `config.layer_decay` below 1: the rate of a block is that of the one above times this, that of what
+    comes before the blocks once more so; what lies above the blocks has the whole rate (BEiT, 2106.08254).
+
     "adamw": for large data. "muon" orthogonalises the momentum of every kernel (Adam for the rest), so that weak
     directions learn as fast as strong ones: on a few thousand products AdamW fills few dimensions of the space.
 
@@ -81,7 +86,51 @@ def make_optimizer(config, *, schedule: Callable[[Any], Any]) -> optax.GradientT
         )
     else:
         raise ValueError(f"optimizer.name is {config['name']!r}; expected one of {', '.join(RULES)}")
-    return optax.chain(optax.clip_by_global_norm(config["grad_clip"]), rule)
+    rule = optax.chain(optax.clip_by_global_norm(config["grad_clip"]), rule)
+    if config.get("layer_decay", 1.0) != 1.0:
+        rule = optax.chain(rule, _by_layer(config["layer_decay"]))
+    if not config.get("locked"):
+        return rule
+    rules = {"trained": rule, "locked": optax.set_to_zero()}
+    names = {True: "locked", False: "trained"}
+    return optax.partition(rules, lambda params: jax.tree.map(names.get, is_locked(params, config["locked"])))
+
+
+def is_locked(params, patterns: Sequence[str]) -> Any:
+    """A tree of bool: whether the path of a parameter begins as one of the regular expressions says.
+
+    Errors: ValueError for an expression that no path fits.
+    """
+    paths = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    for pattern in patterns:
+        if not any(re.match(pattern, path) for path in paths):
+            raise ValueError(f"optimizer.locked has {pattern!r}, which no parameter fits; paths are such as {paths[0]}")
+    locked = lambda path, _: any(re.match(pattern, path_name(path)) for pattern in patterns)
+    return jax.tree_util.tree_map_with_path(locked, params)
+
+
+def _by_layer(decay: float) -> optax.GradientTransformation:
+    """Updates times decay^(blocks above), block by block of a stack."""
+
+    def update(updates, state, params=None):
+        paths, structure = jax.tree_util.tree_flatten_with_path(updates)
+        depths = {}  # of each tower, by the path before its blocks
+        for path, leaf in paths:
+            tower, blocks, _ = path_name(path).partition("transformer/blocks/")
+            if blocks:
+                depths[tower] = leaf.shape[0]
+
+        def factor(path, leaf):
+            if "transformer/blocks/" in path:
+                exponents = np.arange(leaf.shape[0])[::-1].reshape(-1, *(1,) * (leaf.ndim - 1))
+                return (decay**exponents).astype(np.float32)
+            below = re.match(r"(.*?)(token|position|\w+_position|cls|stem/.*|transformer/embed_norm/.*)$", path)
+            return decay ** depths[below[1]] if below and below[1] in depths else 1.0
+
+        scaled = [factor(path_name(path), leaf) * leaf for path, leaf in paths]
+        return jax.tree.unflatten(structure, scaled), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def _is_decayed(params) -> dict:

@@ -52,6 +52,10 @@ class Period:
         self.wait_s += time.monotonic() - begin_s
         return result
 
+    def leave_out(self, seconds: float) -> None:
+        """Takes time that no step needed, such as an evaluation's, out of the rate of the period."""
+        self.begin_s += seconds
+
     def report(self, writer: MetricWriter | None, step: int, metrics: Mapping[str, jax.Array]) -> None:
         """Prints the metrics of `step` and writes them; fetching them waits until the device has finished that step.
 

@@ -19,9 +19,9 @@ RULES: tuple[tuple[str, P], ...] = (
     (r"blocks/.*/(out|down)/kernel$", P(None, "fsdp", None)),
     (r"token$", P("fsdp", None)),
     (r"extra/.*bank/(embedding|key|valid|group)_", P(("data", "fsdp"))),
-    (r"(image|text)_projection/kernel$", P("fsdp", None)),
     (r"stem/.*(down|projection)/kernel$", P(None, "fsdp")),
     (r"stem/.*mix/kernel$", P(None, None, None, "fsdp")),
+    (r"projection/kernel$", P("fsdp", None)),
     (r"", P()),
 )
 

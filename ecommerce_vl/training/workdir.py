@@ -6,6 +6,7 @@ config.json      the resolved config          preprocess.json   how pictures are
 data.json        fingerprint of the data      damaged/          checkpoints that were passed over
 tokenizer/       tokenizer.json               checkpoints/      states
 metrics.jsonl    tensorboard/                 versions.json     of the packages that started it
+initial.safetensors  parameters that were given at the start, where some were
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from typing import Any
 
 from ecommerce_vl.data.images import ImagePipeline
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.files import write_json
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers", "pillow")
 # Changing these between restarts changes neither the model nor the numbers it is trained to.
-FREE = ("data.path", "data.num_workers", "log_every", "checkpoint.", "mesh.", "streams")
+FREE = ("data.path", "data.num_workers", "log_every", "checkpoint.", "evaluate.", "mesh.", "streams")
 
 
 def versions() -> dict[str, str]:
@@ -103,7 +105,14 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 def _empty(workdir: Path) -> None:
     # config.json first: without it nothing of the rest is taken for this run's, however far this gets.
-    for name in ("config.json", "data.json", "versions.json", "preprocess.json", "metrics.jsonl"):
+    for name in (
+        "config.json",
+        "data.json",
+        "versions.json",
+        "preprocess.json",
+        "metrics.jsonl",
+        "initial.safetensors",
+    ):
         (workdir / name).unlink(missing_ok=True)
     for name in ("tokenizer", "tensorboard"):
         shutil.rmtree(workdir / name, ignore_errors=True)
@@ -132,10 +141,3 @@ def read_preprocess(workdir: Path) -> ImagePipeline:
     """The image pipeline of a run."""
     fields = json.loads((Path(workdir) / "preprocess.json").read_text())
     return ImagePipeline(**{name: tuple(item) if isinstance(item, list) else item for name, item in fields.items()})
-
-
-def write_json(file: Path, content: Any) -> None:
-    """Writes a JSON file whole or not at all."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(file)

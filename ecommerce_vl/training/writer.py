@@ -1,6 +1,7 @@
 """The metric writer: JSON lines always, TensorBoard events beside them.
 
-Invariant: `metrics.jsonl` has each step once; a run that resumes at step t first drops the lines after t.
+Invariant: `metrics.jsonl` has one row a step of training and one a quick evaluation; a run that resumes at step t first
+drops the lines after t, and one that begins again drops them all.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
+
+from ecommerce_vl.files import write_text
 
 FILE = "metrics.jsonl"
 
@@ -30,12 +33,10 @@ class MetricWriter:
     """Appends scalars a step; `resume_step` is the step that training goes on from."""
 
     def __init__(self, workdir: Path, *, resume_step: int):
-        kept = [row for row in read_metrics(workdir) if row["step"] <= resume_step]
-        partial = workdir / f"{FILE}.partial"
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        partial.replace(workdir / FILE)
+        kept = [row for row in read_metrics(workdir) if resume_step and row["step"] <= resume_step]
+        write_text(workdir / FILE, "".join(json.dumps(row) + "\n" for row in kept))
         self._lines = open(workdir / FILE, "a", buffering=1)  # noqa: SIM115 - lives as long as the run
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step + 1)
+        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step and resume_step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._lines.write(json.dumps({"step": step, **values}) + "\n")

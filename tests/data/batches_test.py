@@ -60,6 +60,8 @@ def test_the_batch_is_the_documented_tree(records, to_example):
         "has_image": ((BATCH,), "bool"),
         "has_text": ((BATCH,), "bool"),
         "valid": ((BATCH,), "bool"),
+        "matched": ((BATCH,), "bool"),
+        "hard_mismatch": ((BATCH,), "bool"),
         "product_key": ((BATCH,), "int32"),
         "catalog_key": ((BATCH,), "int32"),
         "group_key": ((BATCH,), "int32"),

@@ -9,24 +9,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from ecommerce_vl.data.identity import IdentitySettings, relate, valid_gtin
+from ecommerce_vl.data.identity import LISTING_FIELDS, IdentitySettings, relate, valid_gtin
 from ecommerce_vl.data.near_duplicates import title_bands
 
 ALL = IdentitySettings()
-TEXT = (
-    "id",
-    "seller_id",
-    "catalog_id",
-    "item_group_id",
-    "gtin",
-    "brand",
-    "mpn",
-    "title",
-    "product_type",
-    "color",
-    "size",
-)
-TEXT += ("material", "pattern", "multipack", "is_bundle", "locale", "image_digest")
 GTIN, OTHER_GTIN = "4006381333931", "5901234123457"
 PICTURE = bytes(range(32))
 NEAR = bytes([0xFF, 0xFF, 0xFF, 0xF0 | 3]) + PICTURE[4:]  # up to 28 bits away
@@ -37,7 +23,7 @@ NEARLY = "Acme stoneware mug with lid, dishwasher safe, 350 ml."
 
 def table(rows):
     """Listings as a table; a row's `image` is its hash."""
-    columns = {name: pa.array([row.get(name, "") for row in rows], pa.string()) for name in TEXT}
+    columns = {name: pa.array([row.get(name, "") for row in rows], pa.string()) for name in LISTING_FIELDS}
     titles = [row.get("title", "") for row in rows]
     digests = [int.from_bytes(hashlib.sha256(title.encode()).digest()[:8], "big") for title in titles]
     columns["row"] = pa.array([row.get("row", place) for place, row in enumerate(rows)], pa.int64())

@@ -243,3 +243,21 @@ def test_one_limit_on_pixels():
     from ecommerce_vl.exporting import thumbnails
 
     assert ImagePipeline.max_pixels == thumbnails.MAX_PIXELS == images.MAX_PIXELS == LIMIT
+
+
+@pytest.mark.parametrize(
+    ("resize", "expected_box"), [("stretch", (0, 0, 90, 60)), ("crop", (15, 0, 75, 60))], ids=["stretch", "crop"]
+)
+def test_published_pipelines_stretch_or_crop_the_middle(resize, expected_box):
+    """Of a picture that is read at its own size the middle, or all of it, in exactly Pillow's pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    pipeline = ImagePipeline(size=60, mean=(0.5,) * 3, std=(0.5,) * 3, resize=resize, interpolation="bilinear")
+    expected = Image.fromarray(pixels).crop(expected_box).resize((60, 60), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(pipeline(buffer.getvalue()), np.asarray(expected))
+
+
+def test_another_way_to_resize_is_named():
+    with pytest.raises(ValueError, match="image.resize is 'fill'; expected one of pad, stretch, crop"):
+        ImagePipeline(size=8, mean=(0.5,) * 3, std=(0.5,) * 3, resize="fill")

@@ -19,6 +19,7 @@ from ecommerce_vl.data.feed import explain, feed_sources
 from ecommerce_vl.data.images import MAX_PIXELS
 from ecommerce_vl.data.preparation import (
     WORK,
+    is_prepared,
     parse_columns,
     prepare_feed,
     read_summary,
@@ -263,6 +264,23 @@ def test_the_request_names_the_version_of_the_format(tmp_path, monkeypatch):
     assert preparation.request_digest(feed_sources(str(feed)), {}) == before
     monkeypatch.setattr(preparation, "FORMAT_VERSION", preparation.FORMAT_VERSION + 1)
     assert preparation.request_digest(feed_sources(str(feed)), {}) != before
+
+
+def test_a_folder_is_prepared_or_another_or_a_users_own(tmp_path):
+    sources = feed_sources(str(write_lines(tmp_path / "f.jsonl", [{"id": "1", "title": "t"}])))
+    config = get_config().to_dict()
+    assert not is_prepared(tmp_path, sources, config, overwrite=False)
+    summary = tmp_path / "prepare.json"
+    summary.write_text(json.dumps({"request": preparation.request_digest(sources, config)}))
+    assert is_prepared(tmp_path, sources, config, overwrite=False)
+    assert not is_prepared(tmp_path, sources, config, overwrite=True)
+    with pytest.raises(UserError, match="holds another feed or other settings"):
+        is_prepared(tmp_path, sources, config | {"rows_per_shard": 7}, overwrite=False)
+    assert not is_prepared(tmp_path, sources, config | {"rows_per_shard": 7}, overwrite=True)
+    summary.write_text("{}")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="no summary of a preparation"):
+            is_prepared(tmp_path, sources, config, overwrite=overwrite)
 
 
 def test_own_splits_are_honoured_and_groups_stay_together(tmp_path):

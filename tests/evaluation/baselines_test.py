@@ -51,3 +51,29 @@ def test_missing_and_broken_pictures_are_nan_rows():
     good = encoded(np.zeros((8, 8, 3)))
     vectors = baselines.colour_vectors([None, b"<html>404</html>", good[: len(good) // 2], good])
     assert np.isnan(vectors[:3]).all() and np.isfinite(vectors[3]).all()
+
+
+def test_edges_see_a_shape_where_colours_see_none():
+    upright, flat = np.full((2, 80, 80, 3), 255)
+    upright[10:70, 30:50] = 0
+    flat[30:50, 10:70] = 0
+    other = np.where(upright == 0, [[[200, 40, 40]]], upright)  # the same shape in red
+    images = [encoded(picture) for picture in (upright, flat, other)] + [None, encoded(np.full((9, 9, 3), 7))]
+    colours, edges = baselines.colour_vectors(images), baselines.colour_edge_vectors(images)
+    assert edges.shape == (5, 960)
+    np.testing.assert_allclose(np.linalg.norm(edges[[0, 1, 2, 4]], axis=1), 1.0, atol=1e-5)
+    assert np.isnan(edges[3]).all()
+    np.testing.assert_allclose(edges[:, :384] * np.sqrt(2.0), colours, atol=1e-6)
+    shape = 2.0 * edges[:, 384:] @ edges[:, 384:].T
+    assert shape[0, 2] > 0.9 > shape[0, 1] + 0.3
+
+
+def test_characters_agree_where_words_do_not():
+    titles = ["samsung galaxy s21", "samsng galaxys21", "wooden spoon"]
+    words, characters = (
+        vectors(titles, fitted_on=titles) for vectors in (baselines.tfidf_vectors, baselines.character_tfidf_vectors)
+    )
+    assert (words @ words.T).toarray()[0, 1] == 0.0
+    scores = (characters @ characters.T).toarray()
+    assert scores[0, 1] > 0.2 > scores[0, 2]
+    assert baselines.character_tfidf_vectors(titles, fitted_on=["", "-"]).nnz == 0

@@ -45,7 +45,18 @@ def test_the_seed_decides_and_the_block_size_does_not(monkeypatch):
     assert (again["x"].low, again["x"].high) == pytest.approx((first["x"].low, first["x"].high), abs=1e-12)
 
 
+def test_resamples_without_a_positive_are_left_out():
+    """A share among the drawn positives, of which there is one: undefined in a third of the resamples."""
+    positive = np.array([1.0, 0.0, 0.0])
+    statistic = lambda weights: {"x": (weights @ positive) / (weights @ positive)}
+    with np.errstate(invalid="ignore"):
+        found = bootstrap.intervals(statistic, groups=np.arange(3))["x"]
+    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+
+
 def test_nan_and_no_rows_are_errors():
+    with pytest.raises(ValueError, match="'x'.* are undefined on these 2 rows"):
+        bootstrap.intervals(lambda weights: {"x": np.full(len(weights), np.nan)}, groups=np.arange(2))
     with pytest.raises(ValueError, match="NaN among"):
         bootstrap.mean_intervals({"x": np.array([1.0, np.nan])})
     with pytest.raises(ValueError, match="no rows"):

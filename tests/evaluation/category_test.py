@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from ecommerce_vl.evaluation import category
+from ecommerce_vl.evaluation import category, probes
+from ecommerce_vl.evaluation.context import Context
+from ecommerce_vl.evaluation.results import Results
 
 
 def test_knn_vote_by_hand():
     """Cosines 1.0 to class 1 and .95 twice to class 0: exp(1/.07) loses to 2 exp(.95/.07) by a hair."""
     angle = np.arccos(0.95)
     gallery = np.array([[1, 0], [np.cos(angle), np.sin(angle)], [np.cos(angle), -np.sin(angle)], [-1, 0]])
-    votes = category.knn_votes(
+    votes = probes.knn_votes(
         np.array([[1.0, 0.0]]),
         gallery=gallery,
         gallery_y=np.array([1, 0, 0, 2]),
@@ -26,7 +28,7 @@ def test_knn_vote_by_hand():
     many = np.concatenate([np.tile([[1.0, 0.0]], (20, 1)), np.tile([[0.99, np.sqrt(1 - 0.99**2)]], (30, 1))])
     ids = [f"{i:02d}" for i in range(50)]
     labels = np.array([1] * 20 + [0] * 30)
-    votes = category.knn_votes(np.array([[1.0, 0.0]]), gallery=many, gallery_y=labels, gallery_ids=ids, num_classes=2)
+    votes = probes.knn_votes(np.array([[1.0, 0.0]]), gallery=many, gallery_y=labels, gallery_ids=ids, num_classes=2)
     assert votes[0, 0] == 0.0
 
 
@@ -56,18 +58,18 @@ def test_linear_probe_learns_and_takes_its_strength_from_validation_only():
     train, train_y = blobs(200, seed=0, noise=0.3)
     test, test_y = blobs(100, seed=1, noise=0.3)
     fit = {"train": train, "train_y": train_y, "num_classes": 3}
-    scores, strength = category.linear_scores(test, validation=test, validation_y=test_y, **fit)
+    scores, strength = probes.linear_scores(test, validation=test, validation_y=test_y, **fit)
     assert (scores.argmax(axis=1) == test_y).mean() > 0.9
-    assert strength in category.C_GRID
+    assert strength in probes.C_GRID
     # One test row or a hundred: the choice is the same, and the labels of test rows are not even an argument.
-    again, same = category.linear_scores(test[:1], validation=test, validation_y=test_y, **fit)
+    again, same = probes.linear_scores(test[:1], validation=test, validation_y=test_y, **fit)
     assert same == strength
     np.testing.assert_allclose(again, scores[:1], atol=1e-6)
-    _, middle = category.linear_scores(test, validation=test[:0], validation_y=test_y[:0], **fit)
+    _, middle = probes.linear_scores(test, validation=test[:0], validation_y=test_y[:0], **fit)
     assert middle == 10.0
     # All strengths get these three easy rows right: a tie keeps the strongest regularisation.
     easy = np.eye(3, dtype=np.float32)
-    assert category.linear_scores(test, validation=easy, validation_y=np.arange(3), **fit)[1] == 1.0
+    assert probes.linear_scores(test, validation=easy, validation_y=np.arange(3), **fit)[1] == 1.0
 
 
 def test_linear_probe_picks_the_strength_that_validation_prefers():
@@ -76,16 +78,16 @@ def test_linear_probe_picks_the_strength_that_validation_prefers():
     rows = random.normal(size=(120, 60)).astype(np.float32)
     noisy = random.integers(0, 2, 120)
     fit = {"train": rows, "train_y": noisy, "num_classes": 2}
-    assert category.linear_scores(rows, validation=rows, validation_y=noisy, **fit)[1] == 1000.0
-    opposite = 1 - category.linear_scores(rows, validation=rows[:0], validation_y=noisy[:0], **fit)[0].argmax(axis=1)
-    _, chosen = category.linear_scores(rows, validation=rows, validation_y=np.where(opposite, 1, 0), **fit)
+    assert probes.linear_scores(rows, validation=rows, validation_y=noisy, **fit)[1] == 1000.0
+    opposite = 1 - probes.linear_scores(rows, validation=rows[:0], validation_y=noisy[:0], **fit)[0].argmax(axis=1)
+    _, chosen = probes.linear_scores(rows, validation=rows, validation_y=np.where(opposite, 1, 0), **fit)
     assert chosen == 1.0
 
 
 def test_linear_probe_on_sparse_rows_and_classes_missing_from_training():
     train, train_y = blobs(150, seed=0, noise=0.1)
     sparse = csr_matrix(train)
-    scores, _ = category.linear_scores(
+    scores, _ = probes.linear_scores(
         sparse, train=sparse, train_y=train_y * 2, validation=sparse, validation_y=train_y * 2, num_classes=6
     )
     assert np.isneginf(scores[:, [1, 3, 5]]).all()
@@ -118,3 +120,49 @@ def test_missing_names_the_reason(splits):
     unseen = replace(splits["test"], category_paths=["Garden > hose"] * 60)
     assert "60 have an unseen one" in category.missing(category.pool(unseen, **parts))
     assert category.missing(category.pool(splits["test"], **parts)) == ""
+
+
+def test_few_shots_draw_so_many_of_each_class_and_all_of_a_rare_one():
+    labels = np.array([0] * 10 + [1] * 3)
+    for shots, expected in ((1, [1, 1]), (2, [2, 2]), (8, [8, 3])):
+        rows = category.few_shot_rows(labels, shots=shots, seed=(0, shots))
+        assert np.bincount(labels[rows]).tolist() == expected
+    draws = {tuple(category.few_shot_rows(labels, shots=2, seed=(0, draw))) for draw in range(5)}
+    assert len(draws) > 1 and tuple(category.few_shot_rows(labels, shots=2, seed=(0, 0))) in draws
+
+
+def test_prompts_name_the_leaf_its_parent_and_its_path():
+    found = category.prompts(["Home > Kitchen > Cups", "Lamps"])
+    assert found["{leaf}"] == ["Cups", "Lamps"]
+    assert found["{parent} {leaf}"] == ["Kitchen Cups", "Lamps"]
+    assert found["{path}"] == ["Home, Kitchen, Cups", "Lamps"]
+
+
+def test_the_levels_of_a_taxonomy_are_measured_one_by_one(splits):
+    pool = category.pool(splits["test"], train=splits["train"], validation=splits["validation"])
+    two = replace(pool, classes=["A > ball", "A > box", "B > cup"])
+    scores = np.zeros((60, 3))
+    scores[:, 1] = 1.0  # always a box: right one row in three, right at the first level two in three
+    measured = category.measure(scores, pool=two)
+    assert measured["top1"]["value"] == pytest.approx(1 / 3)
+    assert measured["top1_depth1"]["value"] == pytest.approx(2 / 3)
+    assert measured["hier_f1"]["value"] == pytest.approx((2 + 1 + 0) / 6)
+    assert "top1_depth2" not in measured, "the last level is top1 itself"
+
+
+def test_thorough_adds_few_shots_and_fine_tuning(splits, known):
+    def fine_tune(view, *, train, validation, test, num_classes):
+        assert [record["id"] for record in train[0]] == [splits["train"].ids[row] for row in pool(view).train]
+        assert len(validation[0]) == len(validation[1]) and num_classes == 3
+        return np.eye(3)[pool(view).test_y], {"epoch": 2}
+
+    pool = lambda view: category.pool(splits["test"], train=splits["train"], validation=splits["validation"], view=view)
+    texts = {name: replace(products, vectors={"text": products.vectors["text"]}) for name, products in splits.items()}
+    results = Results(products=texts["test"])
+    given = {"encoder": known["encoder"], "records": known["records"], "fine_tune": fine_tune}
+    category.run(Context(**texts, **given, thorough=True), results)
+    tuned = results.metrics["category/text/fine_tune/top1"]
+    assert (tuned["value"], tuned["epoch"]) == (1.0, 2)
+    shots = [results.metrics[f"category/text/few_shot_{k}/top1"] for k in category.SHOTS]
+    assert shots[-1]["value"] > shots[0]["value"] and len(shots[0]["C"]) == shots[0]["draws"] == 5
+    assert "category/text/tfidf/few_shot_4/macro_f1" in results.metrics

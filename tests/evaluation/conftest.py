@@ -42,6 +42,7 @@ def products(count: int, *, prefix: str, seed: int, noise: float = 0.5) -> Embed
     for view in ("image", "text"):
         rows = meaning + own + noise * random.normal(size=(count, 16))
         vectors[view] = np.where(lacks[view][:, None], np.nan, rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    labelled = list(enumerate(zip(colours, shapes, strict=True)))
     joint = np.nansum([vectors["image"], vectors["text"]], axis=0)
     vectors["product"] = joint / np.linalg.norm(joint, axis=1, keepdims=True)
     return EmbeddedProducts(
@@ -57,7 +58,54 @@ def products(count: int, *, prefix: str, seed: int, noise: float = 0.5) -> Embed
             for i, (c, s) in enumerate(zip(colours, shapes, strict=True))
         ],
         vectors={view: rows.astype(np.float32) for view, rows in vectors.items()},
+        brands=[f"brand {i // 12}" for i in range(count)],
+        attributes=[{"color": c, "shape": [s, "drawn"]} if i % 13 else {} for i, (c, s) in labelled],
+        prices=np.arange(count) // 2 * 10.0 + 1.0,
     )
+
+
+class WordEncoder:
+    """Knows the axes of `products`: the words of a colour or a shape point where products of it lie."""
+
+    batch_size = 32
+
+    def __init__(self, seed: int = 0):
+        axes = np.random.default_rng(seed).normal(size=(len(SHAPES) + len(COLOURS), 16))
+        self.axes = dict(zip((*SHAPES, *COLOURS), axes, strict=True))
+
+    def embed_texts(self, texts) -> np.ndarray:
+        rows = np.array(
+            [sum((self.axes.get(word, 0.01) for word in text.split()), np.full(16, 0.01)) for text in texts]
+        )
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    def embed_products(self, records) -> np.ndarray:
+        return self.embed_texts([record["title"] for record in records])
+
+    def embed_views(self, records) -> dict[str, np.ndarray]:
+        text = self.embed_texts([record["title"] for record in records])
+        lacks = np.array([not record["images"] for record in records])
+        return {"image": np.where(lacks[:, None], np.nan, text), "text": text, "product": text}
+
+
+def records(products: EmbeddedProducts) -> list[dict]:
+    """What these products would be embedded from."""
+    blank = dict.fromkeys(("product_type", "locale", "adult", "brand", "price", "color", "material", "pattern"), "")
+    blank |= dict.fromkeys(("size", "gender", "age_group", "condition"), "") | {"catalog_key": -1, "group_key": -1}
+    return [
+        blank | {"id": name, "title": title, "images": [image] if image else [], "attributes": {}}
+        for name, title, image in zip(products.ids, products.titles, products.images, strict=True)
+    ]
+
+
+@pytest.fixture(scope="session")
+def known(splits) -> dict:
+    """What a door gives beside the splits: the encoder, one with other axes as the untrained, the records."""
+    return {
+        "encoder": WordEncoder(),
+        "untrained": WordEncoder(seed=9),
+        "records": {name: records(part) for name, part in splits.items()},
+    }
 
 
 @pytest.fixture(scope="session")

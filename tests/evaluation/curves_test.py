@@ -17,19 +17,19 @@ def svg(uri: str) -> str:
 
 
 def test_panels_follow_what_was_logged():
-    drawn = svg(curves.draw(HISTORY))
+    drawn = svg(curves.training(HISTORY))
     assert [drawn.count(f'id="axes_{number}"') for number in (1, 2, 3, 4)] == [1, 1, 1, 0]
     only_loss = [{"step": row["step"], "loss": row["train/loss"]} for row in HISTORY]
-    assert svg(curves.draw(only_loss)).count('id="axes_2"') == 0
+    assert svg(curves.training(only_loss)).count('id="axes_2"') == 0
 
 
 def test_nothing_logged_draws_nothing():
-    assert curves.draw([]) == ""
-    assert curves.draw(HISTORY[:1]) == ""
-    assert curves.draw([{"step": 1, "images_per_s": 3.0}, {"step": 2, "images_per_s": 4.0}]) == ""
+    assert curves.training([]) == ""
+    assert curves.training(HISTORY[:1]) == ""
+    assert curves.training([{"step": 1, "images_per_s": 3.0}, {"step": 2, "images_per_s": 4.0}]) == ""
 
 
 def test_the_same_rows_give_the_same_bytes_and_long_runs_stay_small():
-    assert curves.draw(HISTORY) == curves.draw(HISTORY)
+    assert curves.training(HISTORY) == curves.training(HISTORY)
     long = [{"step": step, "loss": (step * 7919 % 101) / 101} for step in range(50_000)]
-    assert len(curves.draw(long)) < 200_000
+    assert len(curves.training(long)) < 200_000

@@ -1,16 +1,22 @@
-"""Blocked search against a naive full sort with lexicographic ties, and the golden tie and self-match cases."""
+"""Search against a naive full sort with lexicographic ties, on the host and on devices; golden ties, self-matches."""
 
+from fractions import Fraction
+
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from ecommerce_vl.evaluation import metrics, search
+from ecommerce_vl.evaluation import metrics, scan, search
+
+ON_DEVICES = [(), 1, 2, 4, 8]
 
 
 def naive(queries, gallery, gallery_ids, *, k, query_ids=None):
-    scores = np.rint(queries.astype(np.float64) @ gallery.T.astype(np.float64) * 1e6) / 1e6
+    grid = lambda x: np.rint(x.astype(np.float64) * 2**26) / 2**26
+    scores = np.rint(grid(queries) @ grid(gallery).T * 1e6) / 1e6
     answers = []
     for row in range(len(queries)):
         own = None if query_ids is None else query_ids[row]
@@ -78,6 +84,90 @@ def test_rounding_to_a_millionth_hides_differences_of_block_shape():
     parts = search.top_k(gallery, gallery=gallery, gallery_ids=ids, k=600, query_block=1, gallery_block=37)
     np.testing.assert_array_equal(whole[1], parts[1])
     np.testing.assert_array_equal(whole[0], parts[0])
+
+
+def unit_rows(random, count, dim):
+    rows = random.normal(size=(count, dim))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("num_devices", ON_DEVICES)
+@pytest.mark.parametrize("exclude", [False, True])
+def test_devices_equal_a_naive_full_sort(num_devices, exclude):
+    """301 rows leave uneven shares, and 90 copies of one listing a tie that no number of candidates can decide."""
+    random = np.random.default_rng(3)
+    gallery = np.concatenate([unit_rows(random, 211, 24), np.repeat(unit_rows(random, 1, 24), 90, axis=0)])
+    gallery = gallery[random.permutation(301)]
+    ids = [f"p{number}" for number in random.permutation(301)]
+    queries, names = gallery[:32], ids[:32]
+    rows, scores = search.top_k(
+        queries,
+        gallery=gallery,
+        gallery_ids=ids,
+        k=9,
+        query_ids=names if exclude else None,
+        query_block=16,
+        gallery_block=32,
+        devices=() if num_devices == () else jax.devices()[:num_devices],
+    )
+    np.testing.assert_array_equal(rows, naive(queries, gallery, ids, k=9, query_ids=names if exclude else None))
+    np.testing.assert_array_equal(scores, search.top_k(
+        queries, gallery=gallery, gallery_ids=ids, k=9, query_ids=names if exclude else None, devices=()
+    )[1])  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [1, 30, 301, 500])
+def test_no_document_left_out_by_the_scan_exceeds_its_bound(count):
+    random = np.random.default_rng(4)
+    gallery, queries = unit_rows(random, 301, 48), 3.0 * unit_rows(random, 5, 48)
+    placed = scan.Gallery(gallery, devices=jax.devices()[:2], norm=1.0001)
+    rows, bound = placed.candidates(queries, count=count, block=50, norms=np.full(5, 3.0003))
+    assert rows.shape == (5, min(count, 301)) and all(len(set(row)) == len(row) for row in rows.tolist())
+    exact = queries.astype(np.float64) @ gallery.astype(np.float64).T
+    left_out = exact.copy()
+    np.put_along_axis(left_out, rows, -np.inf, axis=1)
+    assert (left_out.max(axis=1) <= bound).all()
+    if count < 301:
+        kept = np.take_along_axis(exact, rows, axis=1).min(axis=1)
+        assert (bound - kept < 3e-5).all(), "a bound so loose would prove nothing"
+
+
+def test_every_device_holds_its_share_and_no_more():
+    vectors = unit_rows(np.random.default_rng(0), 101, 8)
+    placed = scan.Gallery(vectors, devices=jax.devices(), norm=1.0001)
+    assert [share.devices() for share in placed._shares] == [{device} for device in jax.devices()]
+    assert sorted({share.shape for share in placed._shares}) == [(12, 8), (13, 8)]
+    np.testing.assert_array_equal(np.concatenate(placed._shares), vectors)
+
+
+def test_when_candidates_do_not_suffice_the_whole_gallery_is_compared(monkeypatch):
+    """Distinct listings are settled by candidates alone; eighty copies of one listing are not."""
+    calls = []
+    honest = search._best_keys
+    monkeypatch.setattr(
+        search, "_best_keys", lambda *args, **named: calls.append(len(args[0])) or honest(*args, **named)
+    )
+    random = np.random.default_rng(6)
+    gallery = np.concatenate([unit_rows(random, 300, 16), np.repeat(unit_rows(random, 1, 16), 80, axis=0)])
+    ids = [f"p{number:03d}" for number in random.permutation(380)]
+    for query, expected in ((gallery[:1], []), (gallery[-1:], [1])):
+        calls.clear()
+        rows, _ = search.top_k(query, gallery=gallery, gallery_ids=ids, k=4, devices=jax.devices()[:2])
+        assert calls == expected
+        np.testing.assert_array_equal(rows, naive(query, gallery, ids, k=4))
+
+
+def test_products_on_the_grid_are_exact():
+    """Against rational arithmetic: no float64 sum of unit rows on the grid rounds, whatever its order."""
+    random = np.random.default_rng(0)
+    left, right = (search._in_steps(unit_rows(random, 20, 128), search._grid_step(1.0)) for _ in range(2))
+    order = random.permutation(128)
+    np.testing.assert_array_equal(left @ right.T, left[:, order] @ right[:, order].T)
+    for row, other in zip(left, right, strict=True):
+        exact = sum(Fraction(float(a)) * Fraction(float(b)) for a, b in zip(row, other, strict=True))
+        assert Fraction(float(row @ other)) == exact
+    long = search._in_steps(100.0 * unit_rows(random, 20, 128), search._grid_step(100.0))
+    np.testing.assert_array_equal(long @ long.T, long[:, order] @ long[:, order].T)
 
 
 def test_sparse_rows_rank_as_dense_ones():

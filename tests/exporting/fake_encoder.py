@@ -36,8 +36,12 @@ class FakeEncoder:
     def embed_images(self, images):
         return np.stack([self._image(data) for data in images])
 
-    def embed_texts(self, texts):
+    def embed_queries(self, texts):
         return np.stack([self._text(text) for text in texts])
+
+    def embed_composed(self, images, texts, *, text_weight=None):
+        both = self.embed_images(images) + (1.0 if text_weight is None else text_weight) * self.embed_queries(texts)
+        return both / np.linalg.norm(both, axis=1, keepdims=True)
 
     def _image(self, data):
         if data is None or (picture := Image.open(io.BytesIO(data))).size == UNREADABLE:

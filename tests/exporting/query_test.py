@@ -20,6 +20,19 @@ def test_words_a_picture_and_both():
     np.testing.assert_allclose(leaning, np.array([0.2, 0, 0.8, 0]) / np.sqrt(0.68), atol=1e-6)
 
 
+def test_a_joint_encoder_reads_both_in_one_pass_and_has_no_weight():
+    class Joint(FakeEncoder):
+        def embed_composed(self, images, texts, *, text_weight=None):
+            if text_weight is not None:
+                raise ValueError("both in one pass")
+            return np.array([[0, 3, 0, 4]], np.float32)
+
+    found = query_vector(Joint(), text="red shoe", picture=jpeg("blue"))
+    np.testing.assert_allclose(found, [0, 0.6, 0, 0.8], atol=1e-6)
+    with pytest.raises(UserError, match=r"--image_weight=0.3: both in one pass; leave it away"):
+        query_vector(Joint(), text="red shoe", picture=jpeg("blue"), image_weight=0.3)
+
+
 def test_nothing_to_search_for():
     with pytest.raises(UserError, match="nothing to search for"):
         query_vector(FakeEncoder(), text="  ")

@@ -124,7 +124,7 @@ def test_embedding_twice_is_bit_identical(system, batch):
 
 
 def test_an_unknown_system_is_named(tiny_config):
-    with pytest.raises(UserError, match="config.system is 'eclpi'; expected one of eclip"):
+    with pytest.raises(UserError, match="config.system is 'eclpi'; expected one of eclip, "):
         build_system(tiny_config | {"system": "eclpi"}, vocab_size=10)
 
 

@@ -33,14 +33,14 @@ def changed(config, key, value):
     return config
 
 
-def failing_build(config, vocab_size):
+def failing_build(config, **known):
     raise UserError("config.system fails")
 
 
-def stopping_build(config, vocab_size):
+def stopping_build(config, **known):
     """A system that is stopped while it is built."""
     signal.raise_signal(signal.SIGTERM)
-    return build_system(config, vocab_size=vocab_size)
+    return build_system(config, **known)
 
 
 def start(config, workdir, build=build_system):
@@ -192,13 +192,13 @@ def test_wrong_values_are_named(tiny_config, key, value, expected):
 
 
 def test_a_system_names_the_key_that_only_it_knows(tiny_config, tmp_path):
-    def build(config, vocab_size):
+    def build(config, **known):
         raise ValueError("image.stem is 'cube'; expected one of patch, conv")
 
     with pytest.raises(UserError, match="config.image.stem is 'cube'"):
         start(tiny_config, tmp_path, build)
 
-    def defect(config, vocab_size):
+    def defect(config, **known):
         raise ValueError("shapes do not match")
 
     with pytest.raises(ValueError, match="shapes do not match"):

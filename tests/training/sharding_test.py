@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType
 
-from configs import eclip, myntra, quickstart
+from configs import eclip, item, make, myntra, query_retrieval, quickstart, same_style
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.mesh import batch_sharding, make_mesh
@@ -20,14 +20,21 @@ from ecommerce_vl.training.state import define_model, make_state
 from ecommerce_vl.training.step import make_train_step
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-CONFIGS = {"quickstart": quickstart.get_config, "myntra": myntra.get_config} | {
-    f"eclip-{size}": lambda size=size: eclip.get_config(size) for size in eclip.SIZES
+CONFIGS = {"quickstart": quickstart.get_config, "myntra": myntra.get_config, "make-base": make.get_config} | {
+    f"{system}-{size}": lambda config=config, size=size: config.get_config(size)
+    for system, config, sizes in (
+        ("eclip", eclip, eclip.SIZES),
+        ("item", item, (*item.SIZES, *item.RECIPES)),
+        ("same_style", same_style, same_style.SIZES),
+        ("query_retrieval", query_retrieval, query_retrieval.SIZES),
+    )
+    for size in sizes
 }
 
 
 def table(config, mesh):
     """One line a parameter: path, shape, spec."""
-    _, params = define_model(build_system(config, vocab_size=config.text.vocab_size))
+    _, params = define_model(build_system(config, vocab_size=config.text.vocab_size, special_ids={"mask": 0}))
     flat, _ = jax.tree_util.tree_flatten_with_path(params)
     return "".join(
         f"{path_name(path):60s} {leaf.shape!s:24s} {partition_spec(path_name(path), leaf.shape, mesh)}\n"

@@ -25,6 +25,7 @@ from ecommerce_vl.data.logs.mining import SUMMARY
 from ecommerce_vl.data.prepared import PreparedData, Records
 from ecommerce_vl.data.record import CATEGORY_SEPARATOR
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.files import write_text
 
 PIXELS = 128
 SPELLED = {
@@ -97,7 +98,7 @@ def write_audit(data: Path, out: Path | None = None, *, pairs: int = 50, seed: i
         )
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    write_text(out, page)
     return out
 
 

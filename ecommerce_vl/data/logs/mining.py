@@ -9,8 +9,6 @@ gives the same bytes; no id of a client, user or session in any output.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +21,7 @@ import pyarrow.parquet as pq
 from ecommerce_vl.data.logs import dictionaries, events, item_pairs, query_pairs, reading, relevance, sessions
 from ecommerce_vl.data.logs.settings import Settings, from_config
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.files import sha256, write_json
 
 SUMMARY = "logs.json"
 VERSION = 1
@@ -72,13 +71,12 @@ def mine_logs(
         with _miner(work, settings, connection, advance) as miner:
             summary = _mine(miner, data, clicks, queries)
         for name in ("item_pairs.parquet", "query_pairs.parquet"):
-            summary["digests"][name] = _digest(work / name)
+            summary["digests"][name] = sha256(work / name)
         # The summary marks completeness: the old one goes first and the new one comes last.
         (data / SUMMARY).unlink(missing_ok=True)
         for name in ("item_pairs.parquet", "query_pairs.parquet"):
             os.replace(work / name, data / name)
-        (work / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(work / SUMMARY, data / SUMMARY)
+        write_json(data / SUMMARY, summary)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return summary
@@ -193,7 +191,7 @@ def _mine(miner: Miner, data: Path, clicks: str, queries: str | None) -> dict:
         "reason_bits": item_pairs.BITS,
         "skipped": [] if settings.vectors else ["pair relevance: no logs.vectors of a seed model"],
         "settings": settings.thresholds(),
-        "digests": {"settings": settings.digest(), "index.parquet": _digest(data / "index.parquet")},
+        "digests": {"settings": settings.digest(), "index.parquet": sha256(data / "index.parquet")},
     }
 
 
@@ -306,11 +304,6 @@ def _write(miner: Miner, table, schema: pa.Schema, file: Path, order: list[str])
                 waiting = waiting.slice(ROW_GROUP)
         if waiting.num_rows:
             writer.write_table(waiting.combine_chunks(), row_group_size=ROW_GROUP)
-
-
-def _digest(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _steps(progress) -> Callable[[], None]:

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 EVENTS, SEARCHES = "events", "searches"
 _ZONE = r"\d:\d{2}(:\d{2}([.,]\d+)?)? ?(Z|z|UTC|GMT|[+-]\d{2}(:?\d{2})?)$"
-_SESSION_ID = "list_filter({params}, lambda p: p.key = 'ga_session_id')[1].value.int_value"
 _PARAMS = '[{"key":"VARCHAR","value":{"string_value":"VARCHAR","int_value":"VARCHAR","double_value":"VARCHAR"}}]'  # GA4
-_ITEMS = '[{"item_id":"VARCHAR","item_list_index":"VARCHAR","item_list_id":"VARCHAR","item_list_name":"VARCHAR"}]'
+_GA4_ITEMS = '[{"item_id":"VARCHAR","item_list_index":"VARCHAR","item_list_id":"VARCHAR","item_list_name":"VARCHAR"}]'
+_RETAIL_ITEMS = '[{"product":{"id":"VARCHAR"}}]'
+# Of the schemas in which searches lie between the events: which event is one.
+_SEARCH_EVENTS = {"ga4": "view_search_results", "retail": "search"}
 
 
 def read_logs(engine: duckdb.DuckDBPyConnection, clicks: str, queries: str | None, settings: Settings) -> dict:
@@ -56,8 +58,8 @@ def read_logs(engine: duckdb.DuckDBPyConnection, clicks: str, queries: str | Non
     _make_searches(engine, source, searches, settings)
     if searches:
         counts["queries"]["rows_in"] = _count(engine, f"SELECT count(*) FROM {SEARCHES}")
-    inline = "query" in source.paths
-    attach = "query_id" not in source.paths and not inline
+    inline = "query" in source.paths and source.schema not in _SEARCH_EVENTS
+    attach = not inline and ("query_id" not in source.paths or source.schema in _SEARCH_EVENTS)
     search = "CASE WHEN query IS NULL THEN NULL ELSE " + _hashed("session, query") + " END" if inline else "search"
     if inline and "query_id" in source.paths:
         search = f"coalesce(search, {search})"
@@ -66,8 +68,10 @@ def read_logs(engine: duckdb.DuckDBPyConnection, clicks: str, queries: str | Non
         engine.execute(f"CREATE OR REPLACE TABLE {EVENTS} AS {_attached_sql(known, settings)}")
     else:
         engine.execute(f"CREATE OR REPLACE TABLE {EVENTS} AS SELECT {search} AS search, {known} FROM raw_events")
-    if searches and "hits" in searches.paths and _wants_hits(engine, settings):
-        counts["clicks"]["hits"] = _add_hits(engine, searches, settings)
+    lists = {"clicked": "click"} | ({"hits": "impression"} if _wants_hits(engine, settings) else {})
+    lists = {name: action for name, action in lists.items() if searches and name in searches.paths}
+    if lists:
+        counts["clicks"]["hits"] = _add_lists(engine, searches, lists, settings)
     engine.execute("DROP TABLE raw_events")
     return counts
 
@@ -111,36 +115,49 @@ def _ts_ms(text: str) -> str:
 def _events_sql(source: Source, settings: Settings) -> str:
     rows = source.select(EVENT_FIELDS)
     if source.schema == "ga4":
-        # One row a product; a row without products stays one row, and is counted as such later.
         params = f"TRY(from_json(params, {_literal(_PARAMS)}))"
-        session = _SESSION_ID.format(params=params)
-        term = f"list_filter({params}, lambda p: p.key = 'search_term')[1].value.string_value"
-        rows = (
-            "SELECT * REPLACE (it.item_id AS product, it.item_list_index AS ordinal, client || ' ' || session AS "
-            "session, coalesce(it.item_list_id, it.item_list_name) AS list) FROM (SELECT * EXCLUDE (items), "
-            "unnest(CASE WHEN len(parsed) > 0 THEN parsed ELSE [NULL] END) AS it, "
-            "unnest(range(1, greatest(len(parsed), 1) + 1)) AS item FROM (SELECT * REPLACE "
-            f"({session} AS session, {term} AS query), coalesce(TRY(from_json(items, {_literal(_ITEMS)})), []) AS "
-            f"parsed FROM ({rows})))"
+        param = lambda name, kind: f"list_filter({params}, lambda p: p.key = '{name}')[1].value.{kind}_value"
+        rows = _one_row_a_product(
+            f"SELECT * REPLACE (client || ' ' || {param('ga_session_id', 'int')} AS session, "
+            f"{param('search_term', 'string')} AS query) FROM ({rows})",
+            _GA4_ITEMS,
+            product="it.item_id",
+            ordinal="it.item_list_index",
+            list="coalesce(it.item_list_id, it.item_list_name)",
         )
+    elif source.schema == "retail":
+        # A search shows its products in order; with other events their order means nothing.
+        place = "CASE WHEN lower(action) = 'search' THEN item END"
+        rows = _one_row_a_product(rows, _RETAIL_ITEMS, product="it.product.id", ordinal=place, list="list")
     else:
         rows = f"SELECT *, 1 AS item FROM ({rows})"
-    names = settings.action_names
-    action = f"map_extract_value(MAP {_map(names)}, lower(action))"
-    if "action" not in source.paths:
-        action = "'click'"
-    product = "product IS NULL"
-    is_search = "lower(action) = 'view_search_results'" if source.schema == "ga4" else "false"
+    names = ({"search": "impression"} if source.schema == "retail" else {}) | settings.action_names
+    action = f"map_extract_value(MAP {_map(names)}, lower(action))" if "action" in source.paths else "'click'"
+    is_search, query = "false", "query"
+    if source.schema in _SEARCH_EVENTS:
+        is_search = f"coalesce(lower(action) = '{_SEARCH_EVENTS[source.schema]}', false)"
+        query = f"CASE WHEN {is_search} THEN query END"
     return (
-        f"SELECT {_hashed('query_id')} AS search, {_ids('session', 'coalesce(client, user_)', settings)}, "
-        f"{_ts_ms('time')} AS ts_ms, {'query' if source.schema != 'ga4' else f'CASE WHEN {is_search} THEN query END'} "
-        f"AS query, product, {action} AS action, application, list, item, session IS NULL AS made_session, "
+        f"SELECT CASE WHEN query_id IS NOT NULL THEN {_hashed('query_id')} END AS search, "
+        f"{_ids('session', 'coalesce(client, user_)', settings)}, {_ts_ms('time')} AS ts_ms, {query} AS query, "
+        f"product, {action} AS action, application, list, item, {is_search} AS is_search, "
+        "session IS NULL AS made_session, "
         'coalesce(TRY_CAST(ordinal AS BIGINT) + coalesce(TRY_CAST("offset" AS BIGINT), 0), NULL) AS rank, '
         f"coalesce(TRY_CAST(time AS DOUBLE) IS NOT NULL OR regexp_matches(time, {_literal(_ZONE)}), false) AS zoned, "
-        f"CASE WHEN malformed THEN 'malformed' WHEN {is_search} THEN 'search' WHEN {action} IS NULL THEN "
-        f"'unknown_action' WHEN {product} THEN 'no_product' WHEN session IS NULL AND coalesce(client, user_) IS NULL "
-        f"THEN 'no_session' WHEN {_ts_ms('time')} IS NULL THEN 'bad_time' END AS reason "
-        f'FROM (SELECT * RENAME ("user" AS user_) FROM ({rows}))'
+        f"CASE WHEN malformed THEN 'malformed' WHEN {is_search} AND ({action} IS NULL OR product IS NULL) THEN "
+        f"'search' WHEN {action} IS NULL THEN 'unknown_action' WHEN product IS NULL THEN 'no_product' WHEN session IS "
+        f"NULL AND coalesce(client, user_) IS NULL THEN 'no_session' WHEN {_ts_ms('time')} IS NULL THEN 'bad_time' END "
+        f'AS reason FROM (SELECT * RENAME ("user" AS user_) FROM ({rows}))'
+    )
+
+
+def _one_row_a_product(rows: str, items: str, *, product: str, ordinal: str, list: str) -> str:
+    """One row for every product `it` of the list, with its place `item`, from 1; without products it stays one row."""
+    parsed = f"coalesce(TRY(from_json(items, {_literal(items)})), [])"
+    return (
+        f"SELECT * REPLACE ({product} AS product, {ordinal} AS ordinal, {list} AS list) FROM (SELECT * EXCLUDE "
+        "(items), unnest(CASE WHEN len(parsed) > 0 THEN parsed ELSE [NULL] END) AS it, unnest(range(1, "
+        f"greatest(len(parsed), 1) + 1)) AS item FROM (SELECT *, {parsed} AS parsed FROM ({rows})))"
     )
 
 
@@ -150,21 +167,18 @@ def _make_searches(engine, clicks: Source, queries: Source | None, settings: Set
         "CASE WHEN malformed THEN 'malformed' WHEN query IS NULL THEN 'no_text' WHEN ts_ms IS NULL THEN 'bad_time' "
         "WHEN place > 1 THEN 'repeated_id' END AS reason"
     )
-    if queries and queries.schema != "ga4":
-        made = _hashed("'q', session, client, time, query")
-        search = "CASE WHEN query_id IS NOT NULL THEN " + _hashed("query_id") + " END"
-        rows = (
-            f"SELECT coalesce({search}, {made}) AS search, "
-            f"{_ids('session', 'coalesce(client, user_)', settings)}, {_ts_ms('time')} AS ts_ms, query, malformed "
-            f'FROM (SELECT * RENAME ("user" AS user_) FROM ({queries.select(SEARCH_FIELDS)}))'
-        )
-    elif clicks.schema == "ga4" or queries:
+    if queries and queries.schema not in _SEARCH_EVENTS:
+        rows = _searches_sql(queries, settings)
+    elif queries or clicks.schema in _SEARCH_EVENTS:
+        table = "raw_searches" if queries else "raw_events"
         if queries:
             engine.execute(f"CREATE OR REPLACE TABLE raw_searches AS {_events_sql(queries, settings)}")
+            # What the searches of a file of their own showed.
+            engine.execute("INSERT INTO raw_events BY NAME FROM raw_searches WHERE is_search AND reason IS NULL")
         made = _hashed("'q', session, ts_ms, query")
         rows = (
-            f"SELECT {made} AS search, session, client, listed, ts_ms, query, false "
-            f"AS malformed FROM {'raw_searches' if queries else 'raw_events'} WHERE reason = 'search' AND item <= 1"
+            f"SELECT coalesce(search, {made}) AS search, session, client, listed, ts_ms, query, false AS malformed "
+            f"FROM {table} WHERE is_search AND item <= 1"
         )
     elif "query" in clicks.paths:
         rows = (
@@ -182,22 +196,38 @@ def _make_searches(engine, clicks: Source, queries: Source | None, settings: Set
     engine.execute("DROP TABLE IF EXISTS raw_searches")
 
 
+def _searches_sql(queries: Source, settings: Settings) -> str:
+    """The rows of a file of queries: search, session, client, listed, ts_ms, query, malformed, application, lists."""
+    rows = queries.select(SEARCH_FIELDS)
+    if queries.schema == "coveo":
+        # A query is known by its vector only, so that gets a name, of letters lest it pass for somebody's number.
+        # Lists are written as Python writes them.
+        name = "'vector ' || translate(md5(query), '0123456789', 'ghijklmnop')"
+        lists = ", ".join(f"replace({field}, '''', '\"') AS {field}" for field in ("hits", "clicked"))
+        rows = f"SELECT * REPLACE ({name} AS query, {lists}) FROM ({rows})"
+    made = _hashed("'q', session, client, time, query")
+    return (
+        f"SELECT CASE WHEN query_id IS NOT NULL THEN {_hashed('query_id')} ELSE {made} END AS search, "
+        f"{_ids('session', 'coalesce(client, user_)', settings)}, {_ts_ms('time')} AS ts_ms, query, malformed, "
+        f'application, hits, clicked FROM (SELECT * RENAME ("user" AS user_) FROM ({rows}))'
+    )
+
+
 def _attached_sql(known: str, settings: Settings) -> str:
     """Events without a query id take the last search of their session, while it is recent and shows the same list."""
     last = (
-        f"SELECT session, ts_ms, min(search) AS search FROM {SEARCHES} WHERE reason IS NULL AND session IS NOT NULL "
+        f"SELECT session, ts_ms, min(search) AS found FROM {SEARCHES} WHERE reason IS NULL AND session IS NOT NULL "
         "GROUP BY session, ts_ms"
     )
     joined = (
-        "SELECT e.*, CASE WHEN e.ts_ms - s.ts_ms <= "
-        f"{settings.attach_s * 1000} THEN s.search END AS found FROM (SELECT * EXCLUDE (search) FROM raw_events) e "
-        f"ASOF LEFT JOIN ({last}) s ON e.session = s.session AND e.ts_ms >= s.ts_ms"
+        f"SELECT e.*, CASE WHEN e.ts_ms - s.ts_ms <= {settings.attach_s * 1000} THEN s.found END AS found "
+        f"FROM raw_events e ASOF LEFT JOIN ({last}) s ON e.session = s.session AND e.ts_ms >= s.ts_ms"
     )
-    shown = f"SELECT found, arg_min(list, (ts_ms, list)) AS shown FROM ({joined}) WHERE list IS NOT NULL GROUP BY found"
     columns = ", ".join(f"j.{column.strip()}" for column in known.split(","))
     return (
-        f"WITH j AS MATERIALIZED ({joined}), shown AS ({shown.replace(joined, 'SELECT * FROM j')}) SELECT CASE WHEN "
-        f"j.list IS NULL OR j.list = shown.shown THEN j.found END AS search, {columns} FROM j LEFT JOIN shown ON "
+        f"WITH j AS MATERIALIZED ({joined}), shown AS (SELECT found, arg_min(list, (ts_ms, list)) AS shown FROM j "
+        "WHERE list IS NOT NULL GROUP BY found) SELECT CASE WHEN j.search IS NOT NULL THEN j.search WHEN j.list IS "
+        f"NULL OR j.list = shown.shown THEN j.found END AS search, {columns} FROM j LEFT JOIN shown ON "
         "j.found = shown.found"
     )
 
@@ -208,19 +238,25 @@ def _wants_hits(engine, settings: Settings) -> bool:
     return settings.exposure == "hits"
 
 
-def _add_hits(engine, queries: Source, settings: Settings) -> int:
-    """Adds what queries returned as impressions, for a log that has none; returns their number."""
-    rows = queries.select(SEARCH_FIELDS)
+def _add_lists(engine, queries: Source, lists: dict[str, str], settings: Settings) -> int:
+    """Adds the products in lists of the queries as events: {list: action}; returns their number.
+
+    What a query returned is its impressions, for a log that has none; what was clicked in it are clicks.
+    """
     before = _count(engine, f"SELECT count(*) FROM {EVENTS}")
-    engine.execute(
-        f"INSERT INTO {EVENTS} BY NAME SELECT {_hashed('query_id')} AS search, session, client, ts_ms, hit AS product, "
-        "'impression' AS action, application, place AS rank, listed, true AS zoned, false AS made_session, CASE WHEN "
-        "hit IS NULL THEN 'no_product' WHEN session IS NULL THEN 'no_session' WHEN ts_ms IS NULL THEN 'bad_time' END "
-        "AS reason FROM (SELECT query_id, application, "
-        f"{_ids('session', 'coalesce(client, user_)', settings)}, {_ts_ms('time')} AS ts_ms, unnest(ids) AS hit, "
-        "unnest(range(1, len(ids) + 1)) AS place FROM (SELECT *, TRY(from_json(hits, '[\"VARCHAR\"]')) AS ids FROM "
-        f'(SELECT * RENAME ("user" AS user_) FROM ({rows}))) WHERE len(ids) > 0)'
-    )
+    ids = ", ".join(f"TRY(from_json({name}, '[\"VARCHAR\"]')) AS {name}" for name in ("hits", "clicked"))
+    for name, action in lists.items():
+        engine.execute(f"""
+            INSERT INTO {EVENTS} BY NAME
+            SELECT search, session, client, ts_ms, product, '{action}' AS action, application,
+                nullif(list_position(hits, product), 0) AS rank, listed, true AS zoned, false AS made_session,
+                CASE WHEN product IS NULL THEN 'no_product' WHEN session IS NULL THEN 'no_session'
+                    WHEN ts_ms IS NULL THEN 'bad_time' END AS reason
+            FROM (
+                SELECT *, unnest({name}) AS product
+                FROM (SELECT * REPLACE ({ids}) FROM ({_searches_sql(queries, settings)})) WHERE len({name}) > 0
+            )
+        """)
     return _count(engine, f"SELECT count(*) FROM {EVENTS}") - before
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from ecommerce_vl.errors import UserError
 
 ACTIONS = ("impression", "click", "similar", "cart", "purchase")
-SCHEMAS = ("auto", "ubi", "ga4", "plain")
+SCHEMAS = ("auto", "ubi", "ga4", "retail", "coveo", "plain")
 # What shops call the five things that a shopper can do; `Settings.actions` adds to it.
 KNOWN_ACTIONS = {
     "impression": "impression view_item_list impressions search_impression",

@@ -23,8 +23,8 @@ EVENT_FIELDS = (
     *("session", "session_number", "client", "user", "time", "query_id", "query", "product", "action"),
     *("ordinal", "offset", "application", "items", "params", "list"),
 )
-SEARCH_FIELDS = ("session", "client", "user", "time", "query_id", "query", "application", "hits")
-# Field -> path in a row; User Behavior Insights 1.3.0 (o19s/ubi) and the BigQuery export of Google Analytics 4.
+SEARCH_FIELDS = ("session", "client", "user", "time", "query_id", "query", "application", "hits", "clicked")
+# Field -> path in a row. User Behavior Insights 1.3.0 (o19s/ubi).
 UBI_EVENTS = {
     "session": "session_id",
     "client": "client_id",
@@ -46,6 +46,7 @@ UBI_QUERIES = {
     "application": "application",
     "hits": "query_response_hit_ids",
 }
+# The BigQuery export of Google Analytics 4; searches lie between the events.
 GA4 = {
     "client": "user_pseudo_id",
     "time": "event_timestamp",
@@ -54,20 +55,60 @@ GA4 = {
     "items": "items",
     "params": "event_params",
 }
+# User events of the Google Cloud Retail API; searches lie between the events, with the products that they showed.
+RETAIL = {
+    "session": "sessionId",
+    "client": "visitorId",
+    "user": "userInfo.userId",
+    "time": "eventTime",
+    "query_id": "attributionToken",
+    "query": "searchQuery",
+    "action": "eventType",
+    "offset": "offset",
+    "items": "productDetails",
+}
+# SIGIR eCom 2021 data challenge of Coveo, browsing_train.csv and search_train.csv (Tagliabue et al., 2104.09423).
+COVEO_EVENTS = {
+    "session": "session_id_hash",
+    "time": "server_timestamp_epoch_ms",
+    "product": "product_sku_hash",
+    "action": "product_action",
+}
+COVEO_QUERIES = {
+    "session": "session_id_hash",
+    "time": "server_timestamp_epoch_ms",
+    "query": "query_vector",
+    "hits": "product_skus_hash",
+    "clicked": "clicked_skus_hash",
+}
+MAPPINGS = {
+    "ubi": {"clicks": UBI_EVENTS, "queries": UBI_QUERIES},
+    "ga4": {"clicks": GA4, "queries": GA4},
+    "retail": {"clicks": RETAIL, "queries": RETAIL},
+    "coveo": {"clicks": COVEO_EVENTS, "queries": COVEO_QUERIES},
+}
+# Columns that tell a schema.
+MARKS = (
+    ("ga4", {"event_name", "event_timestamp"}),
+    ("retail", {"eventType", "visitorId"}),
+    ("coveo", {"session_id_hash", "product_sku_hash"}),
+    ("coveo", {"session_id_hash", "query_vector"}),
+    ("ubi", {"action_name", "event_attributes"}),
+)
 # Usual names of plain columns, best first.
 PLAIN = {
-    "session": ("session", "session_id", "sid", "session_id_hash", "sessionId"),
+    "session": ("session", "session_id", "sid", "sessionId"),
     "client": ("client", "client_id", "visitorid", "visitorId", "visitor_id", "user_pseudo_id"),
     "user": ("user", "user_id"),
-    "time": ("time", "ts", "timestamp", "ts_ms", "event_time", "eventTime", "server_timestamp_epoch_ms"),
+    "time": ("time", "ts", "timestamp", "ts_ms", "event_time", "eventTime"),
     "query_id": ("query_id",),
     "query": ("query", "user_query", "search_term", "searchQuery"),
-    "product": ("product", "product_id", "sku", "item_id", "itemid", "aid", "product_sku_hash"),
-    "action": ("action", "action_name", "event", "type", "product_action"),
+    "product": ("product", "product_id", "sku", "item_id", "itemid", "aid"),
+    "action": ("action", "action_name", "event", "type"),
     "ordinal": ("rank", "position", "ordinal"),
     "offset": ("offset",),
     "application": ("application", "app"),
-    "hits": ("hits", "query_response_hit_ids", "product_skus_hash"),
+    "hits": ("hits", "query_response_hit_ids"),
 }
 
 
@@ -78,7 +119,7 @@ class Source:
     Args:
       files: sorted by name.
       format: jsonl, parquet or csv.
-      schema: ubi, ga4 or plain.
+      schema: plain, or one of `MAPPINGS`.
       paths: field -> path in a row; fields of columnar files begin with a column that exists.
       types: column -> type of the engine, for columnar files.
     """
@@ -144,24 +185,19 @@ def open_source(engine: duckdb.DuckDBPyConnection, where: str, *, schema: str, c
     format = FORMATS[_suffix(files[0])]
     types = _types(engine, files, format, flag)
     if schema == "auto":
-        if columns:
-            schema = "plain"
-        elif {"event_name", "event_timestamp"} <= set(types):
-            schema = "ga4"
-        elif {"action_name", "event_attributes"} <= set(types) or (flag == "queries" and "user_query" in types):
-            schema = "ubi"
-        else:
-            schema = "plain"
+        marks = (*MARKS, ("ubi", {"user_query"})) if flag == "queries" else MARKS
+        known = (name for name, marked in marks if marked <= set(types))
+        schema = "plain" if columns else next(known, "plain")
     if schema == "plain":
         paths = _plain_paths(types, columns)
         needed = {"clicks": "product", "queries": "query"}[flag]
         if needed not in paths:
             raise UserError(
-                f"--{flag}={where} has the columns {', '.join(sorted(types)) or '(none)'}; expected UBI, GA4 or a "
-                f'column of {needed} ids: name yours with --config.logs.columns="{needed}=COLUMN,..."'
+                f"--{flag}={where} has the columns {', '.join(sorted(types)) or '(none)'}; expected UBI, GA4, Retail "
+                f'API, Coveo or a column of {needed} ids: name yours with --config.logs.columns="{needed}=COLUMN,..."'
             )
     else:
-        paths = GA4 if schema == "ga4" else UBI_EVENTS if flag == "clicks" else UBI_QUERIES
+        paths = MAPPINGS[schema][flag]
     return Source(files, format, schema, paths, types)
 
 

@@ -7,7 +7,6 @@ blurred until they are clicked; the same folder gives the same bytes.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from ecommerce_vl.data.report.tree import category_tree
 from ecommerce_vl.data.report.verdicts import verdicts
 from ecommerce_vl.data.token_report import token_report
 from ecommerce_vl.data.tokenizer import train_tokenizer
+from ecommerce_vl.files import write_text
 
 FILE = "report.html"
 PAIRS_PAGE = "pairs.html"  # of mined pairs, beside it if there were logs
@@ -50,9 +50,7 @@ def write_report(data: Path, *, max_cases: int = 24, seed: int = 0) -> Path:
             .get_template("page.html")
             .render(**_contents(connection, data, summary, max_cases=max_cases, seed=seed))
         )
-    partial = data / f".{FILE}"
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, data / FILE)
+    write_text(data / FILE, page)
     return data / FILE
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import duckdb
 import ibis
@@ -17,6 +18,7 @@ from ecommerce_vl.data.logs.settings import Settings
 from ecommerce_vl.data.logs.words import as_query, content_words
 from ecommerce_vl.errors import UserError
 
+GOLDEN = Path(__file__).parent / "golden"
 NAMES = {"impression": "view_item_list", "click": "select_item", "cart": "add_to_cart", "purchase": "purchase"}
 
 
@@ -130,6 +132,44 @@ def test_one_ga4_row_of_several_items_is_several_rows(tmp_path):
     file = write_lines(tmp_path / "ga4.jsonl", [row, {"event_name": "page_view", "event_timestamp": 1}])
     counts = read_logs(engine, file, None, Settings())["clicks"]
     assert (counts["rows_in"], counts["expanded"], counts["rows_out"]) == (2, 2, 4)
+
+
+def test_the_retail_api_is_read_with_searches_that_show_products():
+    """Session 1 has tokens, session 2 neither token nor session: its events take the last search of the visitor."""
+    without_ranks = {(*row[:4], row[4] if row[3] == "impression" else None) for row in EXPECTED}
+    more = {
+        ("red shoe", 30, "p3", "purchase", None),
+        ("", 40, "p6", "click", None),  # of a recommendation
+        ("", 5400, "p5", "click", None),  # more than half an hour after the search
+    }
+    assert set(internal(GOLDEN / "retail.jsonl")) == without_ranks | more
+    engine = duckdb.connect()
+    counts = read_logs(engine, str(GOLDEN / "retail.jsonl"), None, Settings())["clicks"]
+    assert (counts["schema"], counts["rows_in"], counts["expanded"], counts["rows_out"]) == ("retail", 13, 2, 15)
+    reasons = engine.execute("SELECT reason, count(*) FROM events WHERE reason <> '' GROUP BY 1 ORDER BY 1").fetchall()
+    assert reasons == [("search", 1), ("unknown_action", 1)]
+    asked = engine.execute("SELECT text FROM searches WHERE reason IS NULL ORDER BY ts_ms").fetchall()
+    assert [text for (text,) in asked] == ["red shoe", "mug", "red mug", "green hat"]
+
+
+def test_searches_of_the_retail_api_may_have_a_file_of_their_own(tmp_path):
+    lines = (GOLDEN / "retail.jsonl").read_text().splitlines()
+    split = {True: [], False: []}
+    for line in lines:
+        split['"search"' in line].append(line)
+    clicks, queries = write_lines(tmp_path / "c.jsonl", split[False]), write_lines(tmp_path / "q.jsonl", split[True])
+    assert internal(clicks, queries) == internal(GOLDEN / "retail.jsonl")
+
+
+def test_coveo_is_read_with_queries_known_by_their_vectors():
+    found = internal(GOLDEN / "coveo_browsing.csv", GOLDEN / "coveo_search.csv")
+    names = dict.fromkeys(row[0] for row in sorted(found, key=lambda row: row[1]) if row[0])  # in order of time
+    assert len(names) == 3 and all(name.startswith("vector ") for name in names)
+    text = dict(zip(names, ("red shoe", "mug", "red mug"), strict=True)) | {"": ""}
+    rows = {(text[row[0]], *row[1:]) for row in found}
+    # Where a product was clicked in the list its place is known; of what browsing tells, it is not.
+    without_ranks = {(*row[:4], row[4] if row[3] == "impression" else None) for row in EXPECTED}
+    assert rows == without_ranks | {("red shoe", 10, "p2", "click", 2), ("", 80, "p3", "click", None)}
 
 
 @pytest.mark.parametrize("format", ["csv", "parquet", "jsonl"])

@@ -1,0 +1,99 @@
+"""Search queries with graded judgements of products, from a file.
+
+One JSON object a line, plain or gzipped:
+
+    {"query_id": "q1", "query": "aa battery", "grades": {"product id": 3, "another": 0}, "count": 120, "locale": "en"}
+
+`id` for `query_id` and `relevance` for `grades` do as well; count (how often it was asked) and locale may be missing.
+The invariant: grades are gains, finite and not negative; 0 is judged and not relevant, a product without a grade is not
+judged.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecommerce_vl.errors import UserError
+
+_FORM = 'expected {"query_id": "q1", "query": "words", "grades": {"product id": 0 or more}}'
+
+
+@dataclass(frozen=True)
+class JudgedQueries:
+    """Q queries. Shapes: ids, texts, locales ("" unknown): Q strings; grades: Q mappings of product id to gain;
+    counts: float (Q,), how often each was asked, NaN where unknown."""
+
+    ids: list[str]
+    texts: list[str]
+    grades: list[dict[str, float]]
+    counts: np.ndarray
+    locales: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def read(path: str | Path) -> JudgedQueries:
+    """The queries of a file, in its order.
+
+    Errors: UserError with the line for what cannot be read, and for a query id that comes twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no file of queries at {path}; {_FORM} a line")
+    rows, seen = [], {}
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                row = _parse(line, where=f"{path}, line {number}")
+                if row[0] in seen:
+                    raise UserError(
+                        f"{path}, line {number}: the query id {row[0]!r} came in line {seen[row[0]]} already; give "
+                        "each query its own"
+                    )
+                seen[row[0]] = number
+                rows.append(row)
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise UserError(f"{path} is no text in UTF-8, plain or gzipped ({error}); {_FORM} a line") from error
+    if not rows:
+        raise UserError(f"{path} holds no queries; {_FORM} a line")
+    ids, texts, grades, counts, locales = map(list, zip(*rows, strict=True))
+    return JudgedQueries(ids, texts, grades, np.array(counts, np.float64), locales)
+
+
+def _parse(line: str, *, where: str) -> tuple[str, str, dict[str, float], float, str]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{where}: not JSON ({error}); {_FORM}") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: found {type(row).__name__}; {_FORM}")
+    name, text, grades = (_first(row, names) for names in (("query_id", "id"), ("query",), ("grades", "relevance")))
+    if name in (None, "") or not isinstance(text, str) or not text.strip():
+        raise UserError(f"{where}: found query_id {name!r} and query {text!r}; {_FORM}")
+    if not isinstance(grades, Mapping) or not all(map(_is_grade, grades.values())):
+        found = next((v for v in grades.values() if not _is_grade(v)), None) if isinstance(grades, Mapping) else grades
+        raise UserError(f"{where}: found {found!r} in the grades; {_FORM}")
+    count = _first(row, ("count", "frequency"))
+    if count is not None and not _is_grade(count):
+        raise UserError(f"{where}: found count {count!r}; expected how often the query was asked, or no count")
+    known = math.nan if count is None else float(count)
+    return str(name), text, {str(one): float(g) for one, g in grades.items()}, known, row.get("locale") or ""
+
+
+def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next((row[name] for name in names if name in row), None)
+
+
+def _is_grade(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0

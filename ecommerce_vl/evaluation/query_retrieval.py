@@ -1,0 +1,255 @@
+"""Search queries: words ask, products answer, people have graded some of the answers.
+
+Two questions of the same judgements. `query/VIEW`: the whole corpus is ranked; what nobody judged counts as not
+relevant, and `judged@10` says how much of the top that is. `query/rerank_VIEW`: the judged products alone are ranked,
+without holes. The invariant: the model and its baselines have the same queries, candidates and judgements; a query
+without a relevant product in the corpus leaves and shows in `coverage`, a judged product that the corpus lacks is
+counted in `lost_judgements`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ecommerce_vl.evaluation import baselines, bootstrap, metrics, search
+from ecommerce_vl.evaluation.context import MODEL, Context
+from ecommerce_vl.evaluation.figures import Example, Grid, Neighbour
+from ecommerce_vl.evaluation.lexical import Bm25
+from ecommerce_vl.evaluation.products import VIEWS
+from ecommerce_vl.evaluation.results import Results
+
+_GRADED = ("ndcg@10", "judged@10")
+_BINARY = ("recall@10", "recall@100", "recall@1000", "mrr@10", "hit@10")
+_RERANKED = ("ndcg@10", "ndcg", "err")
+_SLICED = ("ndcg@10", "recall@100")
+DEPTH, TOP = 1000, 10
+MIN_SLICE = 5  # queries; an interval of fewer says nothing
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Who asks and who may answer in one view.
+
+    Shapes: queries int (Q,), numbers of the judged queries that have a relevant candidate; splits and rows (M,), where
+    each candidate lies; ids and titles, M strings; rows of `graded` are pairs (query, candidate), sorted, as one number
+    each, with their `grades`. `lost` judgements name products that are no candidates.
+    """
+
+    queries: np.ndarray
+    ids: list[str]
+    titles: list[str]
+    leaves: np.ndarray
+    parts: dict[str, np.ndarray]
+    graded: np.ndarray
+    grades: np.ndarray
+    lost: int
+
+    def grades_of(self, queries: np.ndarray, rows_NxK: np.ndarray) -> np.ndarray:
+        """Float64 (N, K): the grade of each candidate for each query, NaN where it was not judged."""
+        wanted = queries[:, None] * len(self.ids) + rows_NxK
+        place = np.minimum(np.searchsorted(self.graded, wanted), len(self.graded) - 1)
+        return np.where((self.graded[place] == wanted) & (rows_NxK >= 0), self.grades[place], np.nan)
+
+    def judged(self, query: int) -> tuple[np.ndarray, np.ndarray]:
+        """The candidates (J,) that were judged for a query, and their grades."""
+        low, high = np.searchsorted(self.graded, [query * len(self.ids), (query + 1) * len(self.ids)])
+        return self.graded[low:high] - query * len(self.ids), self.grades[low:high]
+
+
+def run(context: Context, results: Results) -> None:
+    """`query/…` for every view, where queries were given and their products are known."""
+    if context.queries is None:
+        results.skip("query", "no queries with judgements were given (--queries=FILE)")
+        return
+    splits = _corpus(context)
+    for view in VIEWS:
+        pool = _pool(context, splits, view=view)
+        if not len(pool.queries):
+            results.skip(
+                f"query/{view}",
+                f"no query has a relevant product among the {len(pool.ids)} with a vector of its {view}",
+            )
+            continue
+        for method, asked, candidates in _methods(context, pool, view=view):
+            _measure(context, results, pool, view=view, method=method, asked=asked, candidates=candidates)
+        if context.encoder is None:
+            results.skip(f"query/{view}", "no encoder was given, and queries must be embedded")
+
+
+def _corpus(context: Context) -> tuple[str, ...]:
+    """The test products, and all others too where judgements name relevant products among them."""
+    test = set(context.test.ids)
+    relevant = {name for grades in context.queries.grades for name, grade in grades.items() if grade > 0}
+    elsewhere = relevant & (set(context.train.ids) | set(context.validation.ids)) - test
+    return ("test", "train", "validation") if elsewhere else ("test",)
+
+
+def _pool(context: Context, splits: tuple[str, ...], *, view: str) -> Pool:
+    parts = {name: np.flatnonzero(context.split(name).present(view)) for name in splits}
+    column = lambda name: [getattr(context.split(part), name)[row] for part, rows in parts.items() for row in rows]
+    ids = column("ids")
+    row_of = dict(zip(ids, range(len(ids)), strict=True))
+    judged = [
+        (q, row_of.get(name), grade) for q, one in enumerate(context.queries.grades) for name, grade in one.items()
+    ]
+    pairs = sorted((q * len(ids) + row, grade) for q, row, grade in judged if row is not None)
+    graded, grades = np.array([key for key, _ in pairs], np.int64), np.array([grade for _, grade in pairs], np.float64)
+    return Pool(
+        queries=np.unique(graded[grades > 0] // max(1, len(ids))),
+        ids=ids,
+        titles=column("titles"),
+        leaves=np.array(column("category_paths"), dtype=object),
+        parts=parts,
+        graded=graded,
+        grades=grades,
+        lost=len(judged) - len(pairs),
+    )
+
+
+def _methods(context: Context, pool: Pool, *, view: str) -> Iterator[tuple[str, object, object]]:
+    """Method, vectors of the queries, vectors of the candidates."""
+    texts = [context.queries.texts[query] for query in pool.queries]
+    for method in context.methods(view):
+        encoder = {MODEL: context.encoder, "untrained": context.untrained}.get(method)
+        if encoder is not None:
+            tables = [context.features(method, name, view=view)[rows] for name, rows in pool.parts.items()]
+            yield method, encoder.embed_queries(texts), np.concatenate(tables)
+    random = baselines.random_vectors(len(texts) + len(pool.ids), seed=(context.seed, VIEWS.index(view)))
+    yield "random", random[: len(texts)], random[len(texts) :]
+    if view != "image":
+        index = Bm25(pool.titles)
+        yield "bm25", index.queries(texts), index.documents
+        yield "tfidf", *(baselines.tfidf_vectors(part, fitted_on=pool.titles) for part in (texts, pool.titles))
+
+
+def _measure(context: Context, results: Results, pool: Pool, *, view: str, method: str, asked, candidates) -> None:
+    key, rerank = (f"query/{name}{view}/{method}".rstrip("/") for name in ("", "rerank_"))
+    if not all(np.isfinite(part.data if hasattr(part, "indptr") else part).all() for part in (asked, candidates)):
+        results.skip(
+            key, "vectors missing: of queries without a word it knows, or of products the model has vectors of"
+        )
+        return
+    rows, scores = search.top_k(asked, gallery=candidates, gallery_ids=pool.ids, k=DEPTH)
+    whole = _whole(pool, rows)
+    shared = {
+        "candidates": len(pool.ids),
+        "coverage": len(pool.queries) / len(context.queries),
+        "corpus": "+".join(pool.parts),
+        "lost_judgements": pool.lost,
+    }
+    _note(context, results, pool, key, whole, shared, keep=method == MODEL)
+    _note(context, results, pool, rerank, _reranked(pool, asked, candidates), shared, keep=method == MODEL)
+    if method == MODEL:
+        for name, members in _slices(context, pool).items():
+            for metric, found in _estimates(
+                {n: whole[n][members] for n in _SLICED if n in whole}, seed=context.seed
+            ).items():
+                results.metrics[f"{key}/{metric}/slice={name}"] = found | shared
+        if tuple(pool.parts) == ("test",):
+            results.grids[key] = _grid(context, pool, rows, scores, whole["ndcg@10"], view=view)
+
+
+def _whole(pool: Pool, rows: np.ndarray) -> dict[str, np.ndarray]:
+    grades = pool.grades_of(pool.queries, rows)
+    judged = _padded([pool.judged(query)[1] for query in pool.queries])
+    relevant, num_relevant = grades > 0, (judged > 0).sum(axis=1)
+    values = metrics.graded_by_name(grades, judged_NxJ=judged, returned=(rows >= 0).sum(axis=1), names=_GRADED)
+    telling = tuple(name for name in _BINARY if int(name.partition("@")[2]) < len(pool.ids))  # else all are found
+    values |= metrics.by_name(relevant, num_relevant=num_relevant, names=telling)
+    # The query's shelves are those of its best products: does the top lie on them, judged or not?
+    shelves = [set(pool.leaves[_best(pool, query)]) - {""} for query in pool.queries]
+    on_shelf = [
+        np.mean([leaf in known for leaf in pool.leaves[top[top >= 0]]]) if known else np.nan
+        for known, top in zip(shelves, rows[:, :TOP], strict=True)
+    ]
+    return values | {"in_category@10": np.array(on_shelf)}
+
+
+def _best(pool: Pool, query: int) -> np.ndarray:
+    rows, grades = pool.judged(query)
+    return rows[grades == grades.max()]
+
+
+def _reranked(pool: Pool, asked, candidates) -> dict[str, np.ndarray]:
+    """Each query ranks the products that were judged for it."""
+    lists = []
+    for place, query in enumerate(pool.queries):
+        rows, grades = pool.judged(query)
+        ids = [pool.ids[row] for row in rows]
+        order, _ = search.top_k(asked[[place]], gallery=candidates[rows], gallery_ids=ids, k=len(rows), devices=())
+        lists.append(grades[order[0]])
+    grades = _padded(lists)
+    returned = np.array([len(one) for one in lists])
+    return metrics.graded_by_name(grades, judged_NxJ=grades, returned=returned, names=_RERANKED)
+
+
+def _padded(lists: list[np.ndarray]) -> np.ndarray:
+    table = np.zeros((len(lists), max(map(len, lists))))
+    for row, values in zip(table, lists, strict=True):
+        row[: len(values)] = values
+    return table
+
+
+def _note(context: Context, results: Results, pool: Pool, key: str, values: dict, shared: dict, *, keep: bool) -> None:
+    results.add(key, {name: found | shared for name, found in _estimates(values, seed=context.seed).items()})
+    if keep:
+        ids = [context.queries.ids[query] for query in pool.queries]
+        results.per_query[key] = {**values, "rows": np.full(len(ids), -1), "ids": np.array(ids, dtype=object)}
+
+
+def _estimates(values: dict[str, np.ndarray], *, seed: int) -> dict[str, dict]:
+    """Intervals over queries; a metric is the mean of the queries that have it."""
+    defined = {name: column[np.isfinite(column)] for name, column in values.items()}
+    return {
+        name: vars(bootstrap.mean_intervals({name: column}, seed=seed)[name])
+        for name, column in defined.items()
+        if len(column)
+    }
+
+
+def _slices(context: Context, pool: Pool) -> dict[str, np.ndarray]:
+    """ "dimension:value" -> bool (Q,) over the queries of the pool; those of five queries and more."""
+    words = np.array([len(context.queries.texts[query].split()) for query in pool.queries])
+    found = {"words:1": words == 1, "words:2": words == 2, "words:3 and more": words >= 3}
+    counts = context.queries.counts[pool.queries]
+    if np.isfinite(counts).all() and counts.sum() > 0:  # a third of all searches each
+        order = np.argsort(-counts, kind="stable")
+        before = np.empty(len(counts))
+        before[order] = (np.cumsum(counts[order]) - counts[order]) / counts.sum()
+        for name, low, high in (("head", 0, 1), ("torso", 1, 2), ("tail", 2, 3)):
+            found[f"frequency:{name}"] = (3 * before >= low) & (3 * before < high)
+    locales = np.array([context.queries.locales[query] for query in pool.queries])
+    if len(set(locales)) > 1:
+        found |= {f"language:{name or 'unknown'}": locales == name for name in sorted(set(locales))}
+    return {name: members for name, members in found.items() if members.sum() >= MIN_SLICE and not members.all()}
+
+
+def _grid(context: Context, pool: Pool, rows, scores, quality: np.ndarray, *, view: str) -> Grid:
+    """The best and the worst queries by ndcg@10, ties by order of the file."""
+    order = np.argsort(-quality, kind="stable")
+    grades, test_rows = pool.grades_of(pool.queries, rows[:, :6]), pool.parts["test"]
+    examples = [
+        Example(
+            query=-1,
+            words=context.queries.texts[pool.queries[place]],
+            right=bool(number < _SHOWN),
+            neighbours=tuple(
+                Neighbour(int(test_rows[row]), float(score), None if np.isnan(grade) else bool(grade > 0))
+                for row, score, grade in zip(rows[place], scores[place], grades[place], strict=False)
+                if row >= 0
+            ),
+        )
+        for number, place in enumerate(np.concatenate([order[:_SHOWN], order[_SHOWN:][-_SHOWN:]]))
+    ]
+    return Grid(
+        title="Search queries",
+        question="A shopper's words ask.",
+        right_means="a product that was judged relevant; an unmarked one was not judged",
+        query_view="text",
+        document_view=view,
+        examples=tuple(examples),
+    )

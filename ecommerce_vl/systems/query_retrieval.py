@@ -1,0 +1,354 @@
+"""Query -> product retrieval (Taobao, 2304.04377), and MAKE (2301.12646) as a variant: two towers, very many negatives.
+
+    L = w_mlm L_MLM + w_mpm L_MPM + w_qpc L_QPC + w_qpm L_QPM + w_qim L_QIM (+ w_keyword L_KE)
+
+    MLM, MPM   masked words of query and title, masked patches: in the towers, on a masked pass of their own
+    QPC        AM-softmax of queries against the products of all devices and of a bank of earlier steps
+    QPM, QIM   a cross encoder tells the clicked product from one that is hard for the towers, whole and by its picture
+    KE         pairs of similar queries are positives of each other (MAKE)
+
+The losses are the papers'; their weights, sizes, margin, temperature, bank and sampling are not public, and ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ecommerce_vl.losses import patches
+from ecommerce_vl.losses.bank import as_candidates, filled, make_bank, push
+from ecommerce_vl.losses.candidates import Candidates, Rule
+from ecommerce_vl.losses.contrastive import candidate_loss
+from ecommerce_vl.losses.partners import draw_partners, fetch_rows
+from ecommerce_vl.losses.tokens import cross_entropy, global_mean, row_sum
+from ecommerce_vl.models.cross import CrossEncoder
+from ecommerce_vl.models.heads import WordHead
+from ecommerce_vl.models.joint import IMAGE, States
+from ecommerce_vl.models.towers import QueryProductTowers, QueryStates
+from ecommerce_vl.models.transformer import linear, one_of
+from ecommerce_vl.systems.encoders import compute_dtype, joint_encoder, row_keys, text_encoder
+from ecommerce_vl.systems.masking import Chosen, Vocabulary, choose, replace_words, split_keys
+
+VIEWS = ("image", "text", "product", "query")
+OBJECTIVES = ("am_softmax", "softmax", "sigmoid")
+TEMPERATURES = (0.01, 1.0)  # between which the learned one stays
+SIGMOID_BIAS = -10.0  # at the start (SigLIP, 2303.15343)
+NEAR = 0.95  # cosine of two patches that count as one
+# What a row draws a key for: dropped paths, words and what they become, patches, and hard negatives.
+USES = (
+    "query_path",
+    "product_path",
+    "query_words",
+    "query_kinds",
+    "title_words",
+    "title_kinds",
+    "patches",
+    "pool",
+    "draw",
+)
+
+
+class QueryRetrieval:
+    """The system protocol of `ecommerce_vl/systems/__init__.py`.
+
+    Errors: ValueError that begins with the key of the config.
+    """
+
+    views = VIEWS
+    fusion = "joint encoder"  # picture and words are read in one pass
+
+    def __init__(self, config, *, vocab_size: int, special_ids: Mapping[str, int]):
+        image, mpm = config["image"], config["mpm"]
+        one_of("loss.objective", config["loss"]["objective"], OBJECTIVES)
+        one_of("mpm.form", mpm["form"], patches.FORMS)
+        self.config, self.vocab_size = config, vocab_size
+        off = {"mpm"} if mpm["form"] == "none" else set()
+        self.weights = {name: weight for name, weight in config["weights"].items() if weight and name not in off}
+        self.vocabulary = Vocabulary(vocab_size, special_ids) if "mlm" in self.weights else None
+        self.num_patches = (image["size"] // image["patch_size"]) ** 2
+        self.pool_per_picture = min(mpm["pool"] // config["batch_size"], self.num_patches)
+        if "mpm" in self.weights and self.pool_per_picture < 1:
+            raise ValueError(
+                f"mpm.pool is {mpm['pool']}; expected at least batch_size, {config['batch_size']}: one of each picture"
+            )
+        if "keyword" in self.weights and not config["data"]["keywords"]:
+            raise ValueError("data.keywords is 0, but weights.keyword is not; expected a number of words, such as 8")
+        self.shown = (
+            ("q→p", "row_top1", "6.1%"),
+            ("p→q", "column_top1", "6.1%") if config["loss"]["both"] else ("cosine", "pair_cosine", "5.2f"),
+            ("eff. neg", "effective_negatives", ".0f"),
+            ("tau", "temperature", ".3f"),
+            *((("match", "qpm_accuracy", "6.1%"),) if "qpm" in self.weights else ()),
+            ("rank", "column_rank", ".0f"),
+        )
+
+    def build(self, rngs: nnx.Rngs) -> QueryProductTowers:
+        """The towers, and the heads of the losses whose weight is not 0."""
+        config, width, dtype = self.config, self.config["joint"]["width"], compute_dtype(self.config["dtype"])
+        heads = {}
+        if "mlm" in self.weights:
+            heads["words"] = WordHead(width, width=width, vocab_size=self.vocab_size, dtype=dtype, rngs=rngs)
+        if "mpm" in self.weights:
+            heads["patches"] = linear(width, width, dtype=dtype, rngs=rngs)
+        matched = "qpm" in self.weights or "qim" in self.weights
+        names = ("width", "depth", "heads", "mlp_ratio", "remat")
+        cross = {name: config["cross"][name] for name in names}
+        return QueryProductTowers(
+            joint=joint_encoder(config, vocab_size=self.vocab_size, rngs=rngs, adapt=config["modal_adaptation"]),
+            query=text_encoder(config, vocab_size=self.vocab_size, rngs=rngs) if config["separate_query"] else None,
+            width=width,
+            embed_dim=config["embed_dim"],
+            pool=config["pool"],
+            cross=CrossEncoder(width, **cross, dtype=dtype, rngs=rngs) if matched else None,
+            heads=heads,
+            logit_scale=-math.log(config["temperature_init"]),
+            logit_bias=SIGMOID_BIAS if config["loss"]["objective"] == "sigmoid" else None,
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+    def make_extra(self) -> dict:
+        """The bank of product vectors, and the step that it waits for; {} without a bank."""
+        size, lanes = self.config["bank"]["size"], self.config["batch_size"]
+        if not size:
+            return {}
+        if size < 0 or size % lanes:
+            raise ValueError(f"bank.size is {size}; expected a multiple of batch_size, {lanes}, or 0 for no bank")
+        bank = make_bank(size=size, lanes=lanes, dim=self.config["embed_dim"], num_groups=2)
+        return {"bank": bank, "step": jnp.zeros((), jnp.int32)}
+
+    def encode(self, model: QueryProductTowers, batch, rng: jax.Array) -> dict[str, Any]:
+        """Vectors (B,D), sums of token losses, and the states that matching reads; each of its own row alone."""
+        keys_B = row_keys(rng, batch["product"]["product_key"])
+        keys_B = jax.vmap(jax.random.fold_in)(keys_B, batch["query"]["query_key"])
+        keys = split_keys(keys_B, USES)
+        out = self._read_queries(model, batch, keys) | self._read_products(model, batch, keys)
+        if model.cross is not None:  # hard negatives are drawn from the whole batch, so later
+            out["draw"] = jax.random.key_data(keys["draw"])
+        return out
+
+    def _read_queries(self, model, batch, keys) -> dict[str, Any]:
+        """A clean pass, and one with masked words."""
+        query, out = batch["query"], {}
+        ids, mask, path = query["text_ids"], query["text_mask"], keys["query_path"]
+        passes = [(ids, mask, path)]
+        if "mlm" in self.weights:
+            masked_ids, chosen, target = self._mask_words(ids, mask & batch["valid"][:, None], keys, of="query")
+            passes.append((masked_ids, mask, path))
+        states = _apart(model.read_queries(*_together(passes)), len(passes))
+        out["query"] = model.query_vector(states[0])
+        if "mlm" in self.weights:
+            token = (model.joint if model.query is None else model.query).token[...]
+            out["query_words"] = _word_loss(model, states[1].states_BxLxW, chosen, target, token)
+        if model.cross is not None:
+            out["query_states"] = model.cross.narrow_query(states[0].states_BxLxW)
+        return out
+
+    def _read_products(self, model, batch, keys) -> dict[str, Any]:
+        """A clean pass, a masked one, and one that sees the picture alone."""
+        product, out = batch["product"], {}
+        image, ids, mask = product["image"], product["text_ids"], product["text_mask"]
+        has_image, has_text = product["has_image"], product["has_text"]
+        shown_B = has_image & batch["valid"]
+        nothing_BxN = jnp.zeros((len(image), self.num_patches), bool)
+        passes = {"clean": (image, ids, mask, has_image, has_text, nothing_BxN)}
+        masked_ids, hidden_BxN, words, hidden = ids, nothing_BxN, None, None
+        if "mlm" in self.weights:
+            masked_ids, *words = self._mask_words(ids, mask & (has_text & batch["valid"])[:, None], keys, of="title")
+        if "mpm" in self.weights:
+            eligible_BxN = jnp.broadcast_to(shown_B[:, None], nothing_BxN.shape)
+            hidden = choose(keys["patches"], eligible_BxN, ratio=self.config["mpm"]["ratio"])
+            hidden_BxN = hidden.marks(self.num_patches)
+        if words or hidden:
+            name = "masked" if self.config["clean_pass"] else "clean"
+            passes[name] = (image, masked_ids, mask, has_image, has_text, hidden_BxN)
+        if "qim" in self.weights:
+            passes["picture"] = (image, ids, mask, has_image, jnp.zeros_like(has_text), nothing_BxN)
+        states = dict(zip(passes, self._read(model, list(passes.values()), keys["product_path"]), strict=True))
+        clean, masked = states["clean"], states.get("masked", states["clean"])
+        out["product"] = model.product_vector(clean)
+        if clean.share_Bx2 is not None:
+            out["image_share"] = clean.share_Bx2[:, IMAGE]
+        if words:
+            out["title_words"] = _word_loss(model, masked.text_BxLxW, *words, model.joint.token[...])
+        if hidden:
+            out["patches"] = self._patch_loss(model, masked, hidden, image, shown_B, keys["pool"])
+        if "qpm" in self.weights:
+            both = jnp.concatenate([clean.image_BxNxW, clean.text_BxLxW], axis=1)
+            out["product_states"] = model.cross.narrow_product(both)
+        if "qim" in self.weights:
+            out["picture_states"] = model.cross.narrow_product(states["picture"].image_BxNxW)
+        return out
+
+    def _read(self, model, passes: list[tuple], path_B) -> list[States]:
+        """The joint states of each pass, all in one call."""
+        image, ids, mask, has_image, has_text, hidden, path = _together([(*one, path_B) for one in passes])
+        states = model.joint(
+            image, ids, mask, has_image_B=has_image, has_text_B=has_text, masked_BxN=hidden, keys_B=path
+        )
+        return _apart(states, len(passes))
+
+    def _mask_words(self, ids_BxL, eligible_BxL, keys, *, of: str):
+        """(ids with words replaced, which, what stood there)."""
+        words_BxL = self.vocabulary.words(ids_BxL, eligible_BxL)
+        chosen = choose(keys[f"{of}_words"], words_BxL, ratio=self.config["mlm"]["ratio"])
+        masked_ids, target = replace_words(keys[f"{of}_kinds"], ids_BxL, chosen, self.vocabulary)
+        return masked_ids, chosen, target
+
+    def _patch_loss(self, model, states: States, hidden: Chosen, image, shown_B, pool_key_B):
+        prediction_BxMxW = model.heads["patches"](hidden.take(states.image_BxNxW))
+        target_BxNxW = jax.lax.stop_gradient(model.joint.embed_patches(image))
+        mpm = self.config["mpm"]
+        if mpm["form"] != "contrastive":
+            distance = {"regression": patches.regression, "kl": patches.divergence}[mpm["form"]]
+            return row_sum(distance(prediction_BxMxW, hidden.take(target_BxNxW)), hidden.used_BxM)
+        draw = lambda key: jax.random.permutation(key, self.num_patches)[: self.pool_per_picture]
+        return patches.own_picture(
+            prediction_BxMxW,
+            target_BxNxW,
+            hidden.index_BxM,
+            jax.vmap(draw)(pool_key_B),
+            used_BxM=hidden.used_BxM,
+            shown_B=shown_B,
+            tau=mpm["temperature"],
+            near=NEAR,
+        )
+
+    def contrast(self, model: QueryProductTowers, encoded, batch, extra, mesh):
+        """The losses over the global batch, and the bank with its products."""
+        config, query, product = self.config, batch["query"], batch["product"]
+        scale = model.logit_scale[...]
+        scale = scale if config["tau_learned"] else jax.lax.stop_gradient(scale)
+        products = Candidates(
+            encoded["product"],
+            product["product_key"],
+            batch["valid"] & query["text_mask"].any(axis=1) & (product["has_image"] | product["has_text"]),
+            group_CxG=jnp.stack([product["catalog_key"], query["query_key"]], axis=1),
+            weight_C=batch["weight"],
+            words_CxW=query.get("keywords"),
+            category_C=product["category_key"],
+        )
+        loss = config["loss"]
+        how = {"impl": loss["impl"], "chunk_rows": loss["chunk_rows"], "known_BxK": batch["known"], "mesh": mesh}
+        more, new_extra, losses, metrics = (), extra, {}, {"temperature": jnp.exp(-scale)}
+        if extra:
+            more = (as_candidates(extra["bank"], ready=extra["step"] >= config["bank"]["start_step"]),)
+            metrics["bank_filled"] = filled(extra["bank"])
+            new_extra = {"bank": push(extra["bank"], products), "step": extra["step"] + 1}
+        rule = Rule(
+            kind="sigmoid" if loss["objective"] == "sigmoid" else "softmax",
+            label_mode="mask",
+            margin=loss["margin"] if loss["objective"] == "am_softmax" else 0.0,
+            both=loss["both"],
+            span=loss["span"],
+            stop_gradient=loss["stop_gradient"],
+        )
+        bias = None if model.logit_bias is None else model.logit_bias[...]
+        losses["qpc"], found = candidate_loss(encoded["query"], products, scale, rule=rule, bias=bias, more=more, **how)
+        metrics |= found
+        hard = Rule(label_mode="mask")
+        if "keyword" in self.weights:  # pairs of similar queries are no hard negatives either
+            hard = Rule(label_mode="keywords", overlap=config["keywords"]["overlap"], both=False)
+            losses["keyword"], found = candidate_loss(encoded["query"], products, scale, rule=hard, **how)
+            metrics["keyword_positives"] = found["positives_per_row"]
+        if "mlm" in self.weights:
+            metrics |= {f"mlm_{name}": global_mean(encoded[name]) for name in ("query_words", "title_words")}
+            losses["mlm"] = metrics["mlm_query_words"] + metrics["mlm_title_words"]
+        if "mpm" in self.weights and config["mpm"]["form"] == "contrastive":
+            tau = config["mpm"]["temperature"]
+            losses["mpm"], found = patches.patch_contrast(encoded["patches"], tau=tau, near=NEAR, mesh=mesh)
+            metrics |= found
+        elif "mpm" in self.weights:
+            losses["mpm"] = global_mean(encoded["patches"])
+        if "image_share" in encoded:
+            both_B = (batch["valid"] & product["has_image"] & product["has_text"]).astype(jnp.float32)
+            metrics["image_share"] = (encoded["image_share"] * both_B).sum() / jnp.maximum(both_B.sum(), 1.0)
+        if model.cross is not None:
+            key_B, known_BxK = jax.random.wrap_key_data(encoded["draw"]), batch["known"]
+            partners = draw_partners(
+                key_B, encoded["query"], products, scale, mesh=mesh, rule=hard, known_BxK=known_BxK
+            )
+            found, accuracies = self._match_losses(model, encoded, batch, products.valid_C, partners, mesh)
+            losses |= found
+            metrics |= accuracies
+        total = sum(weight * losses[name] for name, weight in self.weights.items())
+        return total, metrics | {f"loss_{name}": value for name, value in losses.items()}, new_extra
+
+    def _match_losses(self, model, encoded, batch, valid_B, partners, mesh):
+        """QPM of whole products, QIM of their pictures alone; (losses, accuracies) by name."""
+        product, losses, accuracies = batch["product"], {}, {}
+        picture_BxN = jnp.broadcast_to(product["has_image"][:, None], (len(valid_B), self.num_patches))
+        text_BxL = product["text_mask"] & product["has_text"][:, None]
+        shown = {"qpm": jnp.concatenate([picture_BxN, text_BxL], axis=1), "qim": picture_BxN}
+        valid = {"qpm": valid_B, "qim": valid_B & product["has_image"]}
+        states = {"qpm": "product_states", "qim": "picture_states"}
+        query = (encoded["query_states"], batch["query"]["text_mask"])
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # where the blocks state their layout
+            for name in shown:
+                if name in self.weights:
+                    items = (encoded[states[name]], shown[name], valid[name])
+                    losses[name], accuracies[f"{name}_accuracy"] = _match(
+                        model.cross, query, items, partners, valid_B, mesh
+                    )
+        return losses, accuracies
+
+    def constrain(self, params: dict) -> dict:
+        """The temperature stays within its limits after every update."""
+        low, high = (-math.log(limit) for limit in reversed(TEMPERATURES))
+        return params | {"logit_scale": jnp.clip(params["logit_scale"], low, high)}
+
+    def embed(self, model: QueryProductTowers, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
+        """Unit vectors (B,D) float32 of "product", of its "image" or "text" alone; "query" reads texts as queries."""
+        vectors = {}
+        for view in views:
+            ids, mask = batch["text_ids"], batch["text_mask"]
+            if view == "query":
+                vectors[view] = model.query_vector(model.read_queries(ids, mask))
+                continue
+            nothing_B = jnp.zeros(len(ids), bool)
+            has_image_B = nothing_B if view == "text" else batch["has_image"]
+            has_text_B = nothing_B if view == "image" else batch["has_text"]
+            image = None if view == "text" else batch["image"]
+            states = model.joint(image, ids, mask, has_image_B=has_image_B, has_text_B=has_text_B)
+            vectors[view] = model.product_vector(states)
+        return vectors
+
+
+def _word_loss(model, states_BxLxW, chosen: Chosen, target_BxM, token_VxW):
+    logits_BxMxV = model.heads["words"](chosen.take(states_BxLxW), token_VxW)
+    return row_sum(cross_entropy(logits_BxMxV, target_BxM), chosen.used_BxM)
+
+
+def _match(cross: CrossEncoder, query, items, partners, valid_B, mesh) -> tuple[jax.Array, jax.Array]:
+    """Cross entropy and accuracy over the pair, the query with a hard product, and the product with a hard query."""
+    states_BxTxC, shown_BxT, item_valid_B = items
+    (product_at_B, has_product_B), (query_at_B, has_query_B) = partners
+    other_states, other_shown, other_valid_B = fetch_rows(items, product_at_B, mesh=mesh)
+    other_query = fetch_rows(query, query_at_B, mesh=mesh)
+    triples = [(*query, states_BxTxC, shown_BxT), (*query, other_states, other_shown)]
+    triples.append((*other_query, states_BxTxC, shown_BxT))
+    logits_Bx3 = cross(*_together(triples)).reshape(-1, 3)
+    kept = [item_valid_B, valid_B & has_product_B & other_valid_B, item_valid_B & has_query_B]
+    kept_Bx3 = jnp.stack(kept, axis=1).astype(jnp.float32)
+    signed_Bx3 = logits_Bx3 * jnp.array([1.0, -1.0, -1.0])
+    number = jnp.maximum(kept_Bx3.sum(), 1.0)
+    return (jax.nn.softplus(-signed_Bx3) * kept_Bx3).sum() / number, ((signed_Bx3 > 0) * kept_Bx3).sum() / number
+
+
+def _together(passes: list[tuple]) -> list[jax.Array]:
+    """Several passes over the same rows as one: arrays (B P, ...), in which the P passes of a row lie side by side.
+
+    So every row stays on its device.
+    """
+    join = lambda *arrays: jnp.stack(arrays, axis=1).reshape(-1, *arrays[0].shape[1:])
+    return [join(*arrays) for arrays in zip(*passes, strict=True)]
+
+
+def _apart(states: States | QueryStates, passes: int) -> list:
+    """The states of each pass again."""
+    return [jax.tree.map(lambda x, p=p: x.reshape(-1, passes, *x.shape[1:])[:, p], states) for p in range(passes)]

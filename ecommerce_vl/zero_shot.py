@@ -1,0 +1,142 @@
+"""A published model as it is, without training: what a run on one's own catalog must beat.
+
+Invariant: it goes through the same `Encoder` as a trained run, so that both are measured alike. A model of one modality
+has no vectors of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from ecommerce_vl.data.images import ImagePipeline
+from ecommerce_vl.data.tokenizer import load_tokenizer, tokenizer_digest
+from ecommerce_vl.encoder import Encoder, content_hash, text_of
+from ecommerce_vl.errors import UserError
+from ecommerce_vl.models.dual import DualEncoder, unit
+from ecommerce_vl.systems.encoders import published
+from ecommerce_vl.training.checkpoint import digests
+from ecommerce_vl.training.initial import overlay
+from ecommerce_vl.training.sharding import path_name
+from ecommerce_vl.weights import Folder, initial, merged, read_json
+
+MAX_LENGTH = 64  # tokens of a text where the model leaves it open: titles are short
+SENTENCE_POOL = "1_Pooling/config.json"  # of sentence-transformers
+
+
+class ZeroShot:
+    """What `Encoder` needs of a system, for towers of a folder.
+
+    Args:
+      config: with "image", "text" or both, and "embed_dim".
+    """
+
+    views = ("image", "text", "product")
+    fusion = "norm(image + text)"
+
+    def __init__(self, config: Mapping[str, Any], *, vocab_size: int):
+        self.config, self.vocab_size = config, vocab_size
+        self.reads_images = "image" in config
+
+    def build(self, rngs: nnx.Rngs) -> DualEncoder:
+        """The towers, in float32."""
+        shared = ("width", "depth", "heads", "mlp_ratio", "pool")
+        fixed = {"drop_path": 0.0, "remat": "none"}
+        image, text = self.config.get("image"), self.config.get("text")
+        return DualEncoder(
+            image=image
+            and {name: image[name] for name in (*shared, "patch_size", "stem", "mean", "std")}
+            | {"image_size": image["size"], **fixed, **published(image, "cls_token")},
+            text=text
+            and {name: text[name] for name in (*shared, "max_length")}
+            | {"vocab_size": self.vocab_size, **fixed, **published(text, "padding")},
+            embed_dim=self.config["embed_dim"],
+            temperature_init=1.0,
+            image_projection=image["projection"] if image else "none",
+            text_projection=text["projection"] if text else "none",
+            dtype=jnp.dtype("float32"),
+            rngs=rngs,
+        )
+
+    def embed(self, model: DualEncoder, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
+        """Unit vectors (B,D) float32 of each view; zeros of a modality that the model cannot read."""
+        nothing = jnp.zeros((len(batch["has_image"]), self.config["embed_dim"]))
+        image, text = nothing, nothing
+        if model.image is not None and views != ("text",):
+            image = model.encode_image(batch["image"])
+        if model.text is not None and views != ("image",):
+            text = model.encode_text(batch["text_ids"], batch["text_mask"])
+        product = unit(image * batch["has_image"][:, None] + text * batch["has_text"][:, None])
+        return {view: {"image": image, "text": text, "product": product}[view] for view in views}
+
+
+def from_pretrained(folder: str | Path, *, max_length: int | None = None, log: Callable = print) -> Encoder:
+    """The encoder of a folder of Hugging Face: BERT, ViT, CLIP, SigLIP or SigLIP 2.
+
+    Args:
+      folder: a path, or an id of the hub where there is a network.
+      max_length: tokens of a text; by default what the model was trained with, of BERT 64 at most.
+
+    Errors: UserError with what the folder lacks, or what of it does not fit.
+    """
+    source = Folder(folder)
+    tensors = source.tensors()
+    parts = source.family.config
+    config: dict[str, Any] = {"init": {}, "seed": 0, "system": source.kind, "size": source.path.name}
+    if "image" in parts:
+        pictures = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "resize": "stretch", "interpolation": "bilinear"}
+        pictures |= source.preprocessing()
+        defaults = {"pool": "cls", "projection": "linear" if "dual" in parts else "none"}
+        config["image"] = merged(defaults, parts["image"]) | {"size": 224} | pictures
+    if "text" in parts:
+        defaults = {"pool": _sentence_pool(source.path), "projection": "linear" if "dual" in parts else "none"}
+        config["text"] = merged(defaults, parts["text"])
+        config["text"]["max_length"] = _max_length(source, tensors, max_length)
+    config = merged(config, parts.get("dual", {}))
+    part = "dual" if "dual" in parts else next(iter({"image", "text"} & set(parts)))
+    config["init"] = {part: str(source.path)}
+    config.setdefault("embed_dim", config.get("text", config.get("image"))["width"])
+
+    tokenizer, digest = None, ""
+    if "text" in config:
+        tokenizer = load_tokenizer(source.path, max_length=config["text"]["max_length"])
+        digest = tokenizer_digest(source.path)
+    system = ZeroShot(config, vocab_size=tokenizer.vocab_size if tokenizer else 0)
+    params = jax.jit(lambda: nnx.to_pure_dict(nnx.split(system.build(nnx.Rngs(0)))[1]))()
+    paths, _ = jax.tree_util.tree_flatten_with_path(params)
+    given = initial(config, {path_name(path): leaf.shape for path, leaf in paths}, log=log)
+    params = overlay(params, given)
+    pictures = config.get("image", {"size": 1, "mean": (0.0,) * 3, "std": (1.0,) * 3})
+    fields = ("size", "mean", "std", "resize", "interpolation", "crop_share")
+    return Encoder(
+        config,
+        system=system,
+        params=params,
+        pipeline=ImagePipeline(**{name: pictures[name] for name in fields if name in pictures}),
+        tokenizer=tokenizer,
+        text=text_of(digest, config) if tokenizer else {},
+        digest=content_hash(digests({"params": params})),
+        given=lambda: given,
+    )
+
+
+def _max_length(source: Folder, tensors: Mapping[str, np.ndarray], wanted: int | None) -> int:
+    """Rows of the table of positions that texts have; those of BERT are many more than titles need."""
+    key = next(key for key in tensors if "vision" not in key and "position_embedding" in key and key.endswith("weight"))
+    rows = len(tensors[key])
+    length = wanted or (min(rows, MAX_LENGTH) if source.kind == "bert" else rows)
+    if length > rows:
+        raise UserError(f"max_length is {length}; expected at most {rows}, the positions of {source.path}")
+    return length
+
+
+def _sentence_pool(folder: Path) -> str:
+    """ "cls" where a sentence-transformers folder says so; else "mean", which its models mostly are trained with."""
+    file = folder / SENTENCE_POOL
+    return "cls" if file.exists() and read_json(file).get("pooling_mode_cls_token") else "mean"

@@ -1,0 +1,36 @@
+"""The same queries in ever larger galleries: the pools, and that more products only make it harder."""
+
+import numpy as np
+import pytest
+
+from ecommerce_vl.evaluation import product_retrieval, retrieval
+from ecommerce_vl.evaluation.context import Context
+from ecommerce_vl.evaluation.results import Results
+
+
+def run(splits):
+    results = Results(products=splits["test"])
+    product_retrieval.run(Context(**splits), results)
+    return results
+
+
+def test_larger_galleries_keep_the_queries_and_never_help(splits, monkeypatch):
+    monkeypatch.setattr(product_retrieval, "GALLERY_SIZES", (20, 40, 1000))
+    results = run(splits)
+    for task, per_group in (("same_product", 2), ("same_style", 6)):
+        entries = [results.metrics[f"{task}/product/gallery={size}/hit@10"] for size in (20, 40, 60)]
+        assert [entry["candidates"] for entry in entries] == [19, 39, 59]
+        assert len({entry["n"] for entry in entries}) == 1 and 0 < entries[0]["n"] <= 10
+        assert {entry["mean_relevant"] for entry in entries} == {per_group - 1}
+        values = [entry["value"] for entry in entries]
+        assert values == sorted(values, reverse=True)
+        points = results.figures[f"{task}/product/gallery"].series["hit@10"]
+        assert [point[0] for point in points] == [20.0, 40.0, 60.0] and [point[1] for point in points] == values
+
+
+def test_a_catalog_below_the_smallest_size_has_no_curve_and_queries_keep_their_values(splits):
+    results = run(splits)
+    assert not results.figures and not any("gallery=" in key for key in results.metrics)
+    kept = results.per_query["same_product/product"]
+    assert set(kept) == {*retrieval.SAME, "tie_rate@10", "rows"}
+    assert results.metrics["same_product/product/mrr"]["value"] == pytest.approx(np.mean(kept["mrr"]), abs=1e-12)

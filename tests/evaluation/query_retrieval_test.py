@@ -1,0 +1,148 @@
+"""Judged queries against ir_measures; the corpus, the holes, the slices and what is left out are said."""
+
+import ir_measures
+import numpy as np
+import pytest
+from ir_measures import RR, Judged, R, nDCG
+
+from ecommerce_vl.evaluation import query_retrieval, search
+from ecommerce_vl.evaluation.context import Context
+from ecommerce_vl.evaluation.queries import JudgedQueries
+from ecommerce_vl.evaluation.results import Results
+
+
+class Encoder:
+    """Queries are vectors drawn by their words."""
+
+    def embed_queries(self, texts):
+        rows = np.array([np.random.default_rng(len(t)).normal(size=16) + (t.startswith("red")) for t in texts])
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def judged(products, count=24, seed=0):
+    """Grades 0 to 3 for about a third of the products; the last query has no relevant one."""
+    random = np.random.default_rng(seed)
+    texts = [f"{'red' if q % 2 else 'a blue'} cup{' or ball' * (q % 3)} {'x' * q}" for q in range(count)]
+    grades = [
+        {name: float(random.integers(0, 4 if q < count - 1 else 1)) for name in products.ids if random.random() < 0.3}
+        for q in range(count)
+    ]
+    grades[0]["gone"] = 3.0
+    return JudgedQueries(
+        ids=[f"q{q}" for q in range(count)],
+        texts=texts,
+        grades=grades,
+        counts=np.ones(count),
+        locales=["en"] * count,
+    )
+
+
+def run(splits, queries, encoder=None, **known):
+    results = Results(products=splits["test"])
+    query_retrieval.run(
+        Context(
+            test=splits["test"],
+            train=splits["train"],
+            validation=splits["validation"],
+            queries=queries,
+            encoder=encoder,
+            **known,
+        ),
+        results,
+    )
+    return results
+
+
+@pytest.fixture(scope="module")
+def queries(splits):
+    return judged(splits["test"])
+
+
+@pytest.fixture(scope="module")
+def results(splits, queries):
+    return run(splits, queries, Encoder())
+
+
+def test_means_equal_ir_measures_on_the_whole_corpus_and_on_judged_lists(splits, queries, results):
+    test = splits["test"]
+    rows = np.flatnonzero(test.present("text"))
+    asked, ids = Encoder().embed_queries(queries.texts), [test.ids[row] for row in rows]
+    found, _ = search.top_k(asked, gallery=test.vectors["text"][rows], gallery_ids=ids, k=60)
+    pool = set(ids)
+    judgements, ranked, reranked = [], [], []
+    for q, name in enumerate(queries.ids[:-1]):
+        grades = {one: int(grade) for one, grade in queries.grades[q].items() if one in pool}
+        judgements += [ir_measures.Qrel(name, one, grade) for one, grade in grades.items()]
+        order = [ids[row] for row in found[q]]
+        ranked += [ir_measures.ScoredDoc(name, one, -float(place)) for place, one in enumerate(order)]
+        kept = [one for one in order if one in grades]
+        reranked += [ir_measures.ScoredDoc(name, one, -float(place)) for place, one in enumerate(kept)]
+    measures = [nDCG @ 10, R @ 10, RR @ 10, Judged @ 10, nDCG]
+    whole, again = (ir_measures.calc_aggregate(measures, judgements, run) for run in (ranked, reranked))
+    value = {key: entry["value"] for key, entry in results.metrics.items()}
+    assert value["query/text/ndcg@10"] == pytest.approx(whole[nDCG @ 10], abs=1e-9)
+    assert value["query/text/recall@10"] == pytest.approx(whole[R @ 10], abs=1e-9)
+    assert value["query/text/mrr@10"] == pytest.approx(whole[RR @ 10], abs=1e-9)
+    assert value["query/text/judged@10"] == pytest.approx(whole[Judged @ 10], abs=1e-9)
+    assert value["query/rerank_text/ndcg@10"] == pytest.approx(again[nDCG @ 10], abs=1e-9)
+    assert value["query/rerank_text/ndcg"] == pytest.approx(again[nDCG], abs=1e-9)
+    entry = results.metrics["query/text/ndcg@10"]
+    assert (entry["n"], entry["coverage"], entry["candidates"], entry["corpus"]) == (23, 23 / 24, len(rows), "test")
+    assert entry["lost_judgements"] == 1 + sum(name not in pool for grades in queries.grades for name in grades) - 1
+
+
+def test_baselines_have_the_same_pool_and_words_find_words(results):
+    for view in ("image", "text", "product"):
+        for kind in ("", "rerank_"):
+            model, random = (results.metrics[f"query/{kind}{view}{method}/ndcg@10"] for method in ("", "/random"))
+            assert {key: model[key] for key in ("n", "candidates")} == {key: random[key] for key in ("n", "candidates")}
+    assert "query/text/bm25/ndcg@10" in results.metrics and "query/product/tfidf/recall@10" in results.metrics
+    assert "query/image/bm25/ndcg@10" not in results.metrics
+    assert "query/text/recall@100" not in results.metrics, "all of 60 products are among the first 100"
+
+
+def test_words_of_a_title_find_it(splits):
+    test = splits["test"]
+    row = int(np.flatnonzero(test.present("text"))[4])
+    asked = JudgedQueries(["a"], [test.titles[row]], [{test.ids[row]: 1.0}], np.array([np.nan]), [""])
+    found = run(splits, asked)
+    for method in ("bm25", "tfidf"):
+        assert found.metrics[f"query/text/{method}/hit@10"]["value"] == 1.0
+        assert found.metrics[f"query/text/{method}/in_category@10"]["value"] >= 0.5
+    assert found.skipped["query/text"].startswith("no encoder") and "query/text/ndcg@10" not in found.metrics
+
+
+def test_slices_are_parts_of_the_same_values(results):
+    """Queries asked equally often: the first third in order are the head, the last the tail."""
+    values = results.per_query["query/text"]
+    assert set(values["rows"].tolist()) == {-1} and values["ids"].tolist() == [f"q{q}" for q in range(23)]
+    head, tail = (results.metrics[f"query/text/ndcg@10/slice=frequency:{name}"] for name in ("head", "tail"))
+    assert (head["n"], tail["n"]) == (8, 7)
+    assert head["value"] == pytest.approx(values["ndcg@10"][:8].mean(), abs=1e-12)
+    assert tail["value"] == pytest.approx(values["ndcg@10"][16:].mean(), abs=1e-12)
+    assert not any("slice=words" in key for key in results.metrics), "all have three words and more: no slice of them"
+
+
+def test_the_best_and_worst_queries_are_shown_with_unjudged_answers_unmarked(splits, queries, results):
+    grid, test = results.grids["query/text"], splits["test"]
+    assert len(grid.examples) == 10 and [one.right for one in grid.examples] == [True] * 5 + [False] * 5
+    for one in grid.examples:
+        grades = queries.grades[queries.texts.index(one.words)]
+        for neighbour in one.neighbours:
+            grade = grades.get(test.ids[neighbour.row])
+            assert neighbour.right == (None if grade is None else grade > 0)
+
+
+def test_judgements_of_other_splits_widen_the_corpus(splits):
+    other = JudgedQueries(["a"], ["red cup"], [{"r004": 2.0, "t004": 1.0}], np.array([np.nan]), [""])
+    found = run(splits, other, Encoder())
+    entry = found.metrics["query/product/recall@100"]
+    assert entry["corpus"] == "test+train+validation" and entry["candidates"] == 220 and entry["lost_judgements"] == 0
+    assert "query/product" not in found.grids, "rows of other splits cannot be shown"
+
+
+def test_what_cannot_be_measured_is_said(splits):
+    assert "no queries" in run(splits, None).skipped["query"]
+    strangers = JudgedQueries(["a"], ["x"], [{"nobody": 1.0}], np.array([np.nan]), [""])
+    found = run(splits, strangers, Encoder())
+    assert not found.metrics and "no query has a relevant product among the 60" in found.skipped["query/product"]

@@ -1,0 +1,297 @@
+"""Query retrieval and MAKE as systems: the same step on every mesh and in streams, bank, independence of towers."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import AxisType
+
+from configs import make, query_retrieval
+from ecommerce_vl.losses.candidates import NO_KEY, Candidates, Rule
+from ecommerce_vl.losses.contrastive import candidate_loss, candidate_softmax
+from ecommerce_vl.systems import build_system
+from ecommerce_vl.training.mesh import batch_sharding
+from ecommerce_vl.training.optimizer import make_optimizer
+from ecommerce_vl.training.state import define_model, make_state
+from ecommerce_vl.training.step import make_train_step
+from ecommerce_vl.training.streams import encode_in_streams
+
+ROWS, VOCAB, LENGTH, QUERY = 16, 60, 8, 5
+
+
+def config_of(variant=query_retrieval, **changes):
+    config = variant.get_config("tiny")
+    config.batch_size = ROWS
+    config.image.size, config.image.patch_size, config.image.stem = 16, 8, "patch"
+    config.joint.width, config.joint.depth, config.joint.heads = 16, 1, 2
+    config.cross.width, config.cross.depth, config.cross.heads = 8, 1, 2
+    config.text.max_length, config.text.query_length = LENGTH, QUERY
+    config.embed_dim, config.mpm.pool, config.mlm.ratio, config.mpm.ratio = 8, 32, 0.3, 0.3
+    config.bank.size, config.bank.start_step = 2 * ROWS, 1
+    config.update_from_flattened_dict(changes)
+    return config.to_dict()
+
+
+def system_of(config):
+    return build_system(config, vocab_size=VOCAB, special_ids={"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "mask": 3})
+
+
+def batch_of(rows=ROWS, seed=0):
+    rng = np.random.default_rng(seed)
+    length = lambda size: np.arange(size)[None] < rng.integers(2, size + 1, (rows, 1))
+    words = np.full((rows, 3), NO_KEY, np.int32)
+    words[:, 0] = np.arange(rows) // 2
+    return {
+        "query": {
+            "text_ids": rng.integers(1, VOCAB, (rows, QUERY)).astype(np.int32),
+            "text_mask": length(QUERY),
+            "query_key": np.where(np.arange(rows) < 2, 0, np.arange(rows)).astype(np.int32),
+            "keywords": words,
+        },
+        "product": {
+            "image": rng.integers(0, 256, (rows, 16, 16, 3)).astype(np.uint8),
+            "text_ids": rng.integers(1, VOCAB, (rows, LENGTH)).astype(np.int32),
+            "text_mask": length(LENGTH),
+            "has_image": np.arange(rows) != 3,
+            "has_text": np.arange(rows) != 6,
+            "product_key": (np.arange(rows) + 100 * seed).astype(np.int32),
+            "catalog_key": np.where(np.arange(rows) % 7 == 0, 7, -1 - np.arange(rows)).astype(np.int32),
+            "group_key": -1 - np.arange(rows, dtype=np.int32),
+            "category_key": (np.arange(rows) // 4).astype(np.int32),
+        },
+        "weight": rng.uniform(0.2, 5, rows).astype(np.float32),
+        "known": np.where(np.arange(4) == 0, np.arange(rows)[:, None], NO_KEY).astype(np.int32),
+        "valid": np.arange(rows) != 9,
+    }
+
+
+def mesh_of(data, fsdp):
+    devices = jax.devices()[: data * fsdp]
+    return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2, devices=devices)
+
+
+def stirred(params, seed=1):
+    """With noise: fresh blocks are identities, which would hide what flows through them."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(np.float32), params)
+
+
+OPTIMIZER = {
+    "name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.1, "b1": 0.9, "b2": 0.98, "eps": 1e-6, "grad_clip": 1.0
+}  # fmt: skip
+
+
+def run(config, mesh, *, steps, streams=1):
+    system = system_of(config)
+    optimizer = make_optimizer(OPTIMIZER, schedule=lambda step: 1e-2)
+    abstract, init = make_state(system, optimizer, seed=0, mesh=mesh)
+    step = make_train_step(
+        system, define_model(system)[0], optimizer, abstract_state=abstract, seed=0, mesh=mesh,
+        rows_per_stream=ROWS // streams,
+    )  # fmt: skip
+    state = init()
+    state.params = jax.tree.map(
+        lambda x, old: jax.device_put(x, old.sharding), stirred(jax.device_get(state.params)), state.params
+    )
+    rows = []
+    for seed in range(steps):
+        state, metrics = step(state, jax.device_put(batch_of(seed=seed), batch_sharding(mesh)))
+        rows.append(jax.device_get(metrics))
+    return state, rows
+
+
+@functools.cache
+def alone(variant):
+    state, rows = run(config_of(variant), mesh_of(1, 1), steps=3)
+    return jax.device_get(state), rows
+
+
+@pytest.mark.long
+def test_the_loss_is_the_same_on_eight_devices_and_in_streams():
+    config, mesh = config_of(), mesh_of(2, 4)
+    system, sharding = system_of(config), batch_sharding(mesh)
+    definition, state = nnx.split(system.build(nnx.Rngs(0)))
+    params, batch = stirred(nnx.to_pure_dict(state)), jax.device_put(batch_of(), sharding)
+    rng = jax.random.fold_in(jax.random.key(0), 0)
+
+    def loss(params, batch):
+        def encode(params, rows):
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+                return system.encode(nnx.merge(definition, params), rows, rng)
+
+        encoded = encode_in_streams(encode, params, batch, streams=2, mesh=mesh)
+        return system.contrast(nnx.merge(definition, params), encoded, batch, system.make_extra(), mesh)[:2]
+
+    total, found = jax.device_get(jax.jit(loss)(params, batch))
+    wanted = alone(query_retrieval)[1][0]
+    for name, value in (found | {"loss": total}).items():
+        np.testing.assert_allclose(value, wanted[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("variant", "shape", "streams"),
+    [
+        pytest.param(query_retrieval, (2, 4), 2, id="8-devices-2-streams"),
+        pytest.param(query_retrieval, (2, 1), 1, id="2-devices"),
+        pytest.param(query_retrieval, (4, 1), 4, id="4-devices-4-streams"),
+        pytest.param(make, (8, 1), 2, id="make-8-devices-2-streams"),
+    ],
+)
+def test_a_step_is_the_same_on_every_mesh_and_in_streams(variant, shape, streams):
+    wanted_state, wanted = alone(variant)
+    state, found = run(config_of(variant), mesh_of(*shape), steps=3, streams=streams)
+    for step, (one, other) in enumerate(zip(wanted, found, strict=True)):
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_allclose(other[name], one[name], rtol=3e-4, atol=3e-5, err_msg=f"{name}, step {step}")
+    for one, other in zip(
+        jax.tree.leaves(wanted_state.extra), jax.tree.leaves(jax.device_get(state.extra)), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_the_bank_waits_fills_and_counts():
+    _, rows = alone(query_retrieval)
+    assert [float(row["bank_filled"]) for row in rows] == [0.0, 0.5, 1.0]
+    negatives = [float(row["negatives_per_row"]) for row in rows]
+    assert negatives[0] < ROWS < negatives[1] < negatives[2] < 3 * ROWS
+    for row in rows:
+        assert 1 <= row["effective_negatives"] <= row["negatives_per_row"]
+        assert 0 < row["left_out"] < 1 and np.isfinite(list(row.values())).all()
+
+
+def test_every_objective_is_there_and_the_loss_is_their_sum():
+    _, rows = alone(query_retrieval)
+    parts = [float(rows[0][f"loss_{name}"]) for name in ("qpc", "mlm", "mpm", "qpm", "qim")]
+    assert min(parts) > 0
+    assert float(rows[0]["loss"]) == pytest.approx(sum(parts), rel=1e-5)
+
+
+def model_of(config):
+    system = system_of(config)
+    definition, state = nnx.split(system.build(nnx.Rngs(0)))
+    return system, nnx.merge(definition, stirred(nnx.to_pure_dict(state)))
+
+
+@pytest.mark.parametrize("variant", [query_retrieval, make])
+def test_product_vectors_do_not_depend_on_the_queries_nor_on_other_products(variant):
+    system, model = model_of(config_of(variant))
+    encode = jax.jit(lambda rows: system.encode(model, rows, jax.random.key(0))["product"])
+    batch, other = batch_of(), batch_of(seed=5)
+    first = encode(batch)
+    np.testing.assert_array_equal(
+        first, encode({**batch, "query": {**other["query"], "query_key": batch["query"]["query_key"]}})
+    )
+    half = {
+        **batch,
+        "product": jax.tree.map(lambda a, b: np.concatenate([a[:8], b[8:]]), batch["product"], other["product"]),
+    }
+    np.testing.assert_allclose(encode(half)[:8], first[:8], atol=1e-6)
+    embedded = jax.jit(lambda rows: system.embed(model, rows, ("product",)))(batch["product"])["product"]
+    np.testing.assert_allclose(embedded, first, atol=1e-5)
+
+
+def test_views_are_unit_vectors_of_what_they_say():
+    system, model = model_of(config_of())
+    product = batch_of()["product"]
+    views = jax.device_get(jax.jit(lambda rows: system.embed(model, rows, system.views))(product))
+    for view, vectors in views.items():
+        norms = np.linalg.norm(vectors, axis=1)
+        absent = {"image": ~product["has_image"], "text": ~product["has_text"]}.get(view, np.zeros(ROWS, bool))
+        np.testing.assert_allclose(norms[~absent], 1, atol=1e-5)
+        np.testing.assert_allclose(norms[absent], 0, atol=1e-6)  # mean pooling of nothing
+    words = {name: product[name] for name in ("text_ids", "text_mask")}  # all that a query needs
+    alone = jax.jit(lambda rows: system.embed(model, rows, ("query",)))(words)["query"]
+    np.testing.assert_allclose(alone, views["query"], atol=1e-6)
+    np.testing.assert_allclose(views["product"][3], views["text"][3], atol=1e-5)
+    np.testing.assert_allclose(views["product"][6], views["image"][6], atol=1e-5)
+
+
+def test_the_margin_and_the_temperature_of_the_definition():
+    """s = 0.5 and 0.3, 0.1 at tau 0.05: 0.018479 without margin, 0.129109 with 0.1."""
+    query = np.array([[1.0, 0, 0]] * 3, np.float32)
+    cosine = np.array([0.5, 0.3, 0.1], np.float32)
+    product = np.stack([cosine, np.sqrt(1 - cosine**2), np.zeros(3)], axis=1).astype(np.float32)
+    pairs = Candidates(
+        product, np.arange(3, dtype=np.int32), np.ones(3, bool), weight_C=np.array([1.0, 0, 0], np.float32)
+    )
+    for margin, wanted in ((0.0, 0.018479), (0.1, 0.129109)):
+        run = jax.jit(lambda q, p, m=margin: candidate_softmax(q, p, np.log(20), margin=m, mesh=mesh_of(1, 1))[0])
+        value = run(query, pairs)
+        assert float(value) == pytest.approx(wanted, abs=2e-6)
+
+
+def test_a_group_of_one_row_has_no_negatives_and_all_rows_are_cross_device():
+    rng = np.random.default_rng(0)
+    unit = lambda x: (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    query, product = unit(rng.normal(size=(8, 4))), unit(rng.normal(size=(8, 4)))
+    pairs = Candidates(product, np.arange(8, dtype=np.int32), np.ones(8, bool))
+
+    def loss(span, mesh):
+        rule = Rule(label_mode="mask", margin=0.1, span=span)
+        return float(jax.jit(lambda q, p: candidate_loss(q, p, 2.0, rule=rule, mesh=mesh)[0])(query, pairs))
+
+    assert loss(1, mesh_of(1, 1)) == pytest.approx(0, abs=1e-6)
+    assert loss(8, mesh_of(1, 1)) == pytest.approx(loss(0, mesh_of(1, 1)), abs=1e-6)
+    assert loss(0, mesh_of(4, 1)) == pytest.approx(loss(0, mesh_of(1, 1)), abs=1e-5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("objective", ["softmax", "sigmoid"])
+def test_other_objectives_and_forms_train(objective):
+    config = config_of(**{"loss.objective": objective, "weights.qpm": 0.0, "weights.qim": 0.0, "weights.mlm": 0.0})
+    config["mpm"]["form"] = {"softmax": "regression", "sigmoid": "kl"}[objective]
+    _, rows = run(config, mesh_of(1, 1), steps=1)
+    assert np.isfinite(rows[0]["loss"]) and rows[0]["loss_mpm"] > 0 and rows[0]["grad_norm"] > 0
+
+
+def test_the_temperature_stays_within_its_limits():
+    system = system_of(config_of())
+    for start, wanted in ((-1.0, 0.0), (9.0, np.log(100))):
+        found = system.constrain({"logit_scale": jnp.float32(start)})["logit_scale"]
+        assert float(found) == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss.objective": "hinge"}, "loss.objective is 'hinge'; expected one of am_softmax"),
+        ({"mpm.form": "l3"}, "mpm.form is 'l3'; expected one of contrastive"),
+        ({"mpm.pool": 3}, "mpm.pool is 3; expected at least batch_size, 16"),
+        ({"weights.keyword": 1.0}, "data.keywords is 0"),
+    ],
+)
+def test_a_wrong_choice_is_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        system_of(config_of(**change))
+
+
+def test_a_bank_that_no_batch_fills_evenly_is_named():
+    with pytest.raises(ValueError, match="bank.size is 40; expected a multiple of batch_size, 16"):
+        system_of(config_of(**{"bank.size": 40})).make_extra()
+
+
+@pytest.mark.long
+def test_it_learns_64_pairs_by_heart():
+    config = config_of(**{"weights.mlm": 0.0, "weights.mpm": 0.0, "weights.qpm": 0.0, "weights.qim": 0.0})
+    config["batch_size"], config["bank"]["size"], config["embed_dim"] = 64, 0, 32
+    config["joint"]["width"] = 48
+    system, mesh, batch = system_of(config), mesh_of(1, 1), batch_of(rows=64)
+    batch["valid"][:] = True
+    batch["query"]["text_ids"][:, 0] = 4 + np.arange(64) % 50  # distinct queries
+    batch["query"]["text_ids"][:, 1], batch["query"]["text_mask"][:, 1] = 4 + np.arange(64) // 50, True
+    batch["query"]["query_key"] = np.arange(64, dtype=np.int32)
+    batch["product"]["catalog_key"] = -1 - np.arange(64, dtype=np.int32)
+    optimizer = make_optimizer(OPTIMIZER | {"grad_clip": 1e9}, schedule=lambda step: 3e-3)
+    abstract, init = make_state(system, optimizer, seed=0, mesh=mesh)
+    step = make_train_step(system, define_model(system)[0], optimizer, abstract_state=abstract, seed=0, mesh=mesh)
+    state, batch = init(), jax.device_put(batch, batch_sharding(mesh))
+    for _ in range(500):
+        state, metrics = step(state, batch)
+        if metrics["row_top1"] == 1.0:
+            break
+    assert float(metrics["row_top1"]) == 1.0

@@ -56,6 +56,7 @@ EXTRAS = {
     "benchmark": ["torch>=2.13,<3", "transformers>=5.0,<6", "psutil>=6", "faiss-cpu>=1.9,<2", "usearch>=2.16,<3"],
     "test": [
         "pytest>=8",
+        "pytest-xdist>=3.6",  # tests on all cores
         "ruff>=0.12",
         "ir-measures>=0.3.7,<0.5",
         "hypothesis>=6.100",

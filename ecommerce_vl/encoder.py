@@ -132,7 +132,7 @@ class Encoder:
         self.config, self.batch_size, self.params, self.step = config, BATCH_SIZE, params, step
         self.pipeline, self.tokenizer, self.text, self.data, self.digest = pipeline, tokenizer, text, data, digest
         self.template = TextTemplate(fields=(), field_dropout=0.0)
-        length = config["text"].get("query_length")
+        length = config.get("text", {}).get("query_length")
         self._query_tokenizer = tokenizer.of_length(length) if length else None
         self.dim, self.name = config["embed_dim"], f"{config['system']}-{config['size']}"
         self.preprocess = json.loads(json.dumps(dataclasses.asdict(pipeline)))

@@ -4,4 +4,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 install test
-exec "$python" -m pytest "$@"
+exec "$python" -m pytest -n logical --maxprocesses 4 --dist worksteal "$@"  # -n 0 for one process

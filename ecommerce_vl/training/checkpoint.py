@@ -70,6 +70,11 @@ def meta_digest(meta: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+# Replicas share the writing of an array by slicing it, and each slice of each shape is a program to compile: a second for
+# every ten small arrays, before the first save. Smaller slices than this are left to one replica.
+SLICE_BYTES = 1 << 20
+
+
 class DamagedCheckpoint(Exception):
     """A checkpoint that cannot be read, or that holds other bits than were saved."""
 
@@ -85,8 +90,14 @@ class Checkpoints:
 
     def __init__(self, folder: str | Path, *, keep: int = 2, log: Callable[[str], None] = print):
         self.folder, self.log = Path(folder).absolute(), log
+        arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=SLICE_BYTES)
+        registry = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
         self._manager = ocp.CheckpointManager(
             self.folder,
+            item_handlers={
+                "state": ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
+                "meta": ocp.JsonCheckpointHandler(),
+            },
             options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True),
         )
 

@@ -1,5 +1,6 @@
 """The general loss against the float64 reference, on 1 to 8 devices, in every way of computing it."""
 
+import dataclasses
 import re
 from functools import lru_cache
 
@@ -56,8 +57,8 @@ def compiled(rule, z_row, candidates, scale, bias, more, known, **options):
     def run(z_row, embeddings, scale, bias):
         def loss(z_row, embeddings, scale, bias):
             sets = [
-                Candidates(z, c.key_C, c.valid_C, c.group_CxG, c.weight_C, c.trained)
-                for z, c in zip(embeddings, (candidates, *more), strict=True)
+                dataclasses.replace(item, embedding_CxD=z)
+                for z, item in zip(embeddings, (candidates, *more), strict=True)
             ]
             return candidate_loss(
                 z_row, sets[0], scale, rule=rule, bias=bias, more=tuple(sets[1:]), known_BxK=known, **options

@@ -47,7 +47,8 @@ def products(seed, *, rows=B):
         "image": rng.integers(0, 256, (rows, SIDE, SIDE, 3)).astype(np.uint8),
         "text_ids": rng.integers(3, VOCAB, (rows, L)).astype(np.int32),
         "text_mask": np.arange(L) < rng.integers(2, L, (rows, 1)),
-        **{name: np.ones(rows, bool) for name in ("has_image", "has_text", "valid")},
+        **{name: np.ones(rows, bool) for name in ("has_image", "has_text", "valid", "matched")},
+        "hard_mismatch": np.zeros(rows, bool),
         "product_key": unique,
         **{name: -1 - unique for name in ("catalog_key", "group_key", "category_key")},
     }

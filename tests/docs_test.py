@@ -39,6 +39,7 @@ def in_place(text, places):
     return text
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_work_in_their_order(places):
     found = commands()
     doors = [re.search(r"ecommerce_vl\.(\w+)", line)[1] for line in found]

@@ -70,6 +70,7 @@ def test_a_run_leaves_what_the_readme_promises(uninterrupted):
     assert "eta" in output and "finished 24 steps" in output
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same_bits(uninterrupted, tmp_path, sample_data):
     """SIGKILL again and again, also while it starts, compiles and saves; the same command each time."""
     workdir = tmp_path / "killed"

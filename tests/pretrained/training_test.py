@@ -5,6 +5,7 @@ import shutil
 from functools import partial
 
 import numpy as np
+import pytest
 
 import ecommerce_vl as vl
 from ecommerce_vl import weights
@@ -20,6 +21,7 @@ def run(config, workdir):
     return lines
 
 
+@pytest.mark.slow
 def test_a_locked_tower_stays_the_given_one_and_the_run_needs_no_folder_later(write_folder, tiny_config, tmp_path):
     folder, workdir = write_folder("bert"), tmp_path / "run"
     config = copy.deepcopy(tiny_config)

@@ -66,6 +66,7 @@ def make_step(system, mesh, *, learning_rate_peak=1e-3):
     return init(), lambda state, rows: step(state, jax.device_put(rows, batch_sharding(mesh)))
 
 
+@pytest.mark.slow
 def test_training_is_the_same_on_every_mesh(system, batch):
     losses = {}
     for shape in ((1, 1), (8, 1), (2, 4)):

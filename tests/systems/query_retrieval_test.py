@@ -154,6 +154,7 @@ def test_a_step_is_the_same_on_every_mesh_and_in_streams(variant, shape, streams
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_bank_waits_fills_and_counts():
     _, rows = alone(query_retrieval)
     assert [float(row["bank_filled"]) for row in rows] == [0.0, 0.5, 1.0]
@@ -177,7 +178,7 @@ def model_of(config):
     return system, nnx.merge(definition, stirred(nnx.to_pure_dict(state)))
 
 
-@pytest.mark.parametrize("variant", [query_retrieval, make])
+@pytest.mark.parametrize("variant", [pytest.param(query_retrieval, marks=pytest.mark.slow), make])
 def test_product_vectors_do_not_depend_on_the_queries_nor_on_other_products(variant):
     system, model = model_of(config_of(variant))
     encode = jax.jit(lambda rows: system.encode(model, rows, jax.random.key(0))["product"])

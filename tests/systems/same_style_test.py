@@ -256,6 +256,7 @@ def one_device():
     return config, run_steps(config, mesh_of(1, 1), [pairs()] * 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "streams"),
     [((2, 2), 2), pytest.param((1, 1), 2, marks=pytest.mark.slow), pytest.param((8, 1), 1, marks=pytest.mark.slow)],

@@ -300,6 +300,7 @@ def test_the_data_position_is_the_number_of_samples_seen(whole, scheduled):
     assert [(rows[step]["samples"], rows[step]["batch_size"]) for step in (6, 9)] == [(96, 16), (192, 32)]
 
 
+@pytest.mark.slow
 def test_killed_on_either_side_of_a_stage_boundary_it_ends_with_the_same_bits(whole, scheduled, tmp_path, monkeypatch):
     reference, expected = whole
     # From the save at step 4 across the boundary at 6; then from the save at 8, inside the second stage.

@@ -30,6 +30,7 @@ def whole(tiny_config, tmp_path_factory):
     return workdir, lines, seen
 
 
+@pytest.mark.slow
 def test_rows_at_the_start_every_so_often_and_at_the_end(whole):
     workdir, lines, seen = whole
     rows = [row for row in read_metrics(workdir) if "eval/seconds" in row]
@@ -43,6 +44,7 @@ def test_rows_at_the_start_every_so_often_and_at_the_end(whole):
     assert steps == sorted(steps), "a row of training comes before the evaluation of its step"
 
 
+@pytest.mark.slow
 def test_the_vectors_are_those_that_the_encoder_gives(whole, tiny_config):
     workdir, _, seen = whole
     records = PreparedData(tiny_config["data"]["path"]).records("validation", pairs_only=True)

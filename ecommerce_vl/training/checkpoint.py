@@ -70,8 +70,8 @@ def meta_digest(meta: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-# Replicas share the writing of an array by slicing it, and each slice of each shape is a program to compile: ten seconds
-# for a hundred small arrays, before the first save (2026-11). Slices below this size are left to one replica.
+# Replicas share the writing of an array by slicing it, and each slice of each shape is a program to compile, ten
+# seconds for a hundred small arrays, before the first save (2026-11). Slices below this size are left to one replica.
 SLICE_BYTES = 1 << 20
 
 

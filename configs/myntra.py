@@ -29,6 +29,6 @@ def get_config() -> ConfigDict:
     config.optimizer.learning_rate = 4e-3
     config.optimizer.warmup_samples = 20_000
     config.data.num_workers = 0
-    config.log_every = 100
+    config.log_every = 25
     config.checkpoint.every_steps = 500
     return config

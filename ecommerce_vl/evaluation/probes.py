@@ -53,6 +53,7 @@ def linear_scores(test, *, train, train_y: np.ndarray, validation, validation_y:
         # One BLAS thread: the products are small, and spinning threads on two shared cores made it 12 times slower.
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the last iterations move no prediction
+            warnings.filterwarnings("ignore", "The number of unique classes")  # few-shot: a row or two a class
             probe.fit(train, train_y)
         accuracy = probe.score(validation, validation_y) if len(validation_y) else 0.0
         if accuracy > best[0]:  # a tie keeps the stronger regularisation

@@ -145,6 +145,12 @@ class Encoder:
         )
 
     @property
+    def modalities(self) -> tuple[str, ...]:
+        """ "image", "text" or both: what it reads; it has no vectors of anything else."""
+        reads = {"image": getattr(self._system, "reads_images", True), "text": self.tokenizer is not None}
+        return tuple(name for name, can in reads.items() if can)
+
+    @property
     def space_id(self) -> str:
         return content_hash([self.digest, self.preprocess, self.text, self.fusion])[:16]
 
@@ -167,7 +173,7 @@ class Encoder:
 
         Errors: UserError for a path where there is no file.
         """
-        return self.embed_views(records)["product"]
+        return self._run(*_inputs(records, self.template), views=("product",))["product"]
 
     def embed_views(self, records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """Vectors (N,D) of the views "image", "text" and "product" in one pass; NaN where the modality is absent."""
@@ -288,7 +294,7 @@ class Encoder:
             ids, mask = self.tokenizer([*texts, *[""] * (num_rows - len(texts))])
         return {
             "image": pixels,
-            "has_image": has_image & getattr(self._system, "reads_images", True),
+            "has_image": has_image & ("image" in self.modalities),
             "text_ids": ids,
             "text_mask": mask,
             "has_text": mask.any(axis=1),

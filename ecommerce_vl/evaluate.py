@@ -3,12 +3,14 @@
     python -m ecommerce_vl.evaluate --workdir=RUN --data=DATA --split=test --out=EVAL
     python -m ecommerce_vl.evaluate --workdir=RUN --data=DATA --out=EVAL --follow
     python -m ecommerce_vl.evaluate --compare=EVAL_A,EVAL_B --out=COMPARED
+    python -m ecommerce_vl.evaluate --workdir=RUN --data=DATA --out=EVAL --baseline=google/siglip2-base-patch16-224
 
 The first writes EVAL/metrics.json, EVAL/report.html and EVAL/per_query.parquet, the value of each query, for
 comparisons. Probes learn from the train split and choose their settings on the validation split; the measured split is
 only measured. The second does so for each new checkpoint of a run that is still training, adds a line to
 EVAL/history.jsonl, and ends when the run is finished, or on SIGTERM with status 75; the same command goes on. The third
-says what differs between two evaluations of the same products, with intervals.
+says what differs between two evaluations of the same products, with intervals. The fourth measures published models
+(CLIP, SigLIP, BERT, ViT) as they are beside the run.
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from ecommerce_vl import doors
 from ecommerce_vl.errors import UserError
+
+if TYPE_CHECKING:
+    from ecommerce_vl.encoder import Encoder
 
 WORKDIR = flags.DEFINE_string("workdir", None, "run directory of the trained system")
 DATA = flags.DEFINE_string("data", None, "folder that prepare wrote")
@@ -28,6 +34,7 @@ SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "what to meas
 OUT = flags.DEFINE_string("out", None, "folder for metrics.json and report.html", required=True)
 QUERIES = flags.DEFINE_string("queries", None, "JSONL file of queries with graded judgements of the products")
 APPROXIMATE = flags.DEFINE_bool("approximate", False, "also how much an approximate index finds of the exact answers")
+BASELINE = flags.DEFINE_list("baseline", [], "folders of Hugging Face, or ids of the hub, to measure as they are")
 PAIRS = flags.DEFINE_list("pairs", [], "files of labelled pairs to match, .jsonl or .jsonl.gz, separated by commas")
 THOROUGH = flags.DEFINE_boolean("thorough", False, "also what takes minutes: few-shot probes, fine-tuning the encoder")
 SEED = flags.DEFINE_integer("seed", 0, "of bootstrap, baselines and the choice of examples")
@@ -61,6 +68,7 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
 
     workdir = Path(WORKDIR.value)
     pairs = [pair_files.read(file) for file in PAIRS.value]
+    published = _published(BASELINE.value)
     data = PreparedData(DATA.value)
     queries = judged_queries.read(QUERIES.value) if QUERIES.value else None
     encoder = vl.load(workdir, step=step)
@@ -74,7 +82,7 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
         train=splits["train"],
         validation=splits["validation"],
         encoder=encoder,
-        untrained=encoder.untrained(),
+        others={"untrained": encoder.untrained()} | published,
         records={"test": data.records(SPLIT.value)} | {name: data.records(name) for name in ("train", "validation")},
         queries=queries,
         approximate=APPROXIMATE.value,
@@ -95,13 +103,30 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
         "space": encoder.space_id,
         "data": f"{data.folder} (fingerprint {data.fingerprint[:12]}), {note}",
         "split": f"{SPLIT.value}, {len(splits[SPLIT.value]):,} products",
-    }
+    } | {method: f"{name}, as it is" for method, name in zip(published, BASELINE.value, strict=True)}
     history = [*read_metrics(workdir), *following.curves(out, report.HEADLINE_KEYS)]
     report.write_report(out / "report.html", results, history=history, info=info, seed=SEED.value)
     print(summary(results))
     print(f"data     {note}")
     print(f"wrote    {out / 'metrics.json'} and {out / 'report.html'}")
     return results.metrics
+
+
+def _published(names: list[str]) -> dict[str, Encoder]:
+    """Method -> the encoder of each folder.
+
+    Errors: UserError for a folder that cannot be used, or two of one name.
+    """
+    from ecommerce_vl.evaluation.context import published
+    from ecommerce_vl.zero_shot import from_pretrained
+
+    found = {}
+    for name in names:
+        method = published(Path(name).resolve().name)
+        if method in found:
+            raise UserError(f"--baseline={','.join(names)} has two of one name, {method}; expected different ones")
+        found[method] = from_pretrained(name)
+    return found
 
 
 def _follow(out: Path) -> None:

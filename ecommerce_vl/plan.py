@@ -3,7 +3,8 @@
     python -m ecommerce_vl.plan --config=configs/eclip.py:base --topology=v5e:16x16 --out=plan.json
 
 Slices: v5e:16x16, v6e:16x16, v5p:8x8x16, tpu7x:4x4x4 (pip install 'ecommerce_vl[plan]'; no TPU is needed), or local:8,
-eight devices of this machine. No data is read: the vocabulary is the configured one.
+eight devices of this machine. No data is read: the vocabulary is the configured one, or that of the folder that a run
+would begin from (`config.init`), whose sizes are planned too.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> int:
+    from ecommerce_vl import weights
     from ecommerce_vl.planning.report import lines, make_plan
     from ecommerce_vl.planning.topology import open_topology, prepare_environment
 
     prepare_environment(TOPOLOGY.value)
     topology = open_topology(TOPOLOGY.value)
-    config = CONFIG.value.to_dict()
+    config = weights.resolve(CONFIG.value.to_dict())
     plan = make_plan(config, topology, batch=BATCH.value, search=SEARCH.value, say=_say)
     print("\n".join(lines(plan)))
     if OUT.value:

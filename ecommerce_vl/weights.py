@@ -19,6 +19,7 @@ import ml_dtypes  # noqa: F401  registers bfloat16 with NumPy, which safetensors
 import numpy as np
 from safetensors import safe_open
 
+from ecommerce_vl.data.tokenizer import load_tokenizer
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.models.pretrained import FAMILIES
 from ecommerce_vl.models.pretrained.family import Family
@@ -153,19 +154,18 @@ def named(config: Mapping[str, Any]) -> dict[str, str]:
     return init
 
 
-def resolve(config: Mapping[str, Any], workdir: Path) -> dict[str, Any]:
+def resolve(config: Mapping[str, Any], workdir: Path | None = None) -> dict[str, Any]:
     """The config with what its folders decide; as it is without `config.init`.
 
-    A run that has begun knows already, and needs no folder.
+    A run that has begun in `workdir` knows already, and needs no folder.
 
     Errors: UserError for a folder that cannot be used.
     """
     init = named(config)
     if not init:
         return dict(config)
-    stored = workdir / "config.json"
-    if stored.exists() and any((workdir / "checkpoints").glob("[0-9]*")):
-        before = read_json(stored)
+    if workdir and (workdir / "config.json").exists() and any((workdir / "checkpoints").glob("[0-9]*")):
+        before = read_json(workdir / "config.json")
         if before.get("init") == dict(config["init"]):
             return merged(config, before["resolved"]) | {"resolved": before["resolved"]}
     decided: dict[str, Any] = {}
@@ -186,7 +186,8 @@ def _decided(folder: Folder, part: str, config: Mapping[str, Any]) -> dict[str, 
         pictures.pop("size", None)
         decided = merged(decided, {"image": pictures})
     if {"text", "joint"} & set(towers):
-        decided = merged(decided, {"text": {"tokenizer": str(folder.path)}})
+        tokenizer = load_tokenizer(folder.path, max_length=config["text"]["max_length"])
+        decided = merged(decided, {"text": {"tokenizer": str(folder.path), "vocab_size": tokenizer.vocab_size}})
     if part == "joint" and "embed_dim" in config and config["embed_dim"] == config["joint"]["width"]:
         decided["embed_dim"] = decided["joint"]["width"]  # where a state is the vector
     return decided

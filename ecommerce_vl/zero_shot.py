@@ -20,7 +20,7 @@ from ecommerce_vl.data.tokenizer import load_tokenizer, tokenizer_digest
 from ecommerce_vl.encoder import Encoder, content_hash, text_of
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.models.dual import DualEncoder, unit
-from ecommerce_vl.systems.encoders import published
+from ecommerce_vl.systems.encoders import VIEWS, published
 from ecommerce_vl.training.checkpoint import digests
 from ecommerce_vl.training.initial import overlay
 from ecommerce_vl.training.sharding import path_name
@@ -37,7 +37,7 @@ class ZeroShot:
       config: with "image", "text" or both, and "embed_dim".
     """
 
-    views = ("image", "text", "product")
+    views = VIEWS
     fusion = "norm(image + text)"
 
     def __init__(self, config: Mapping[str, Any], *, vocab_size: int):

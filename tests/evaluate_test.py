@@ -28,6 +28,10 @@ def start(door, *flags):
     [
         (["--data=DATA"], "--workdir is missing; expected --workdir=VALUE: run directory"),
         (["--workdir=RUN"], "--data is missing"),
+        (
+            ["--workdir=RUN", "--data=DATA", "--baseline=no/such/folder"],
+            "there is no folder 'no/such/folder'; expected",
+        ),
         (["--compare=A"], "--compare=A names 1 folders; expected two"),
         (["--compare=A,B"], "no evaluation at 'A': metrics.json is missing"),
     ],

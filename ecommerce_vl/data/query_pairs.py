@@ -76,10 +76,8 @@ class QueryPairs:
             num_known=options["known"],
         )
         self.digest = digest_of([*queries, *(query_P, self.items.weight_P, self.items.product_key_P)])
-        left = num_all - len(query_P)
-        self.description = (
-            f"{len(query_P):,} pairs of {len(queries):,} queries ({where}; {left:,} of no train product left out)"
-        )
+        lost = f"; {left:,} of no train product left out" if (left := num_all - len(query_P)) else ""
+        self.description = f"{len(query_P):,} pairs of {len(queries):,} queries ({where}{lost})"
 
     def order(self, *, batch_size: int, seed: int) -> Order:
         """A query of n clicks is drawn by n^`query_power`, its products alike (their weight is in the loss)."""

@@ -26,7 +26,6 @@ from ecommerce_vl.evaluation.results import Results
 LAMBDAS = (0.25, 0.5, 1.0, 2.0)
 ATTRIBUTE = "color"
 TOP = 10
-_METHODS = (MODEL, "random", "untrained")
 _SHOWN, _NEIGHBOURS = 5, 6
 
 
@@ -59,7 +58,7 @@ def run(context: Context, results: Results) -> None:
         results.skip("composed", f"no product with a picture and a known {ATTRIBUTE} has one of another in its leaf")
         return
     for method in context.methods("image"):
-        if method not in _METHODS:
+        if not context.crosses(method):
             continue
         needed = {"image": flips.queries, "product": flips.documents}
         if holes := sum(context.holes(method, "test", view=view, rows=rows) for view, rows in needed.items()):

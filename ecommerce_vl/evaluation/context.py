@@ -1,8 +1,9 @@
 """What a task family may read: the splits, the encoder, and the vectors of every method that is measured.
 
 A family is one file with `run(context, results)`; `suite.py` lists them. A *method* is what gives vectors: the model
-("") or a baseline of `BASELINES`; all of them answer `features` and `words` alike, so a family measures each with the
-same lines. The invariant: a baseline is computed when it is first asked for, once, and sees no label.
+(""), a baseline of `BASELINES`, or another encoder beside the model ("untrained", or a published one, `published`); all
+of them answer `features` and `words` alike, so a family measures each with the same lines. The invariant: a baseline is
+computed when it is first asked for, once, and sees no label.
 """
 
 from __future__ import annotations
@@ -21,7 +22,22 @@ MODEL = ""
 SPLITS = ("test", "train", "validation")
 _PIXELS = {"colour_histogram": baselines.colour_vectors, "colour_edges": baselines.colour_edge_vectors}
 BASELINES = ("random", "tfidf", *_PIXELS, "untrained", "majority")
-_LANGUAGES = (MODEL, "untrained", "tfidf")  # methods that have vectors of words
+_PUBLISHED = "published="
+
+
+def published(name: str) -> str:
+    """The method of a published encoder of this name."""
+    return f"{_PUBLISHED}{name}"
+
+
+def is_baseline(part: str) -> bool:
+    """Whether a part of a key names a baseline."""
+    return part in BASELINES or part.startswith(_PUBLISHED)
+
+
+def count_holes(vectors) -> int:
+    """Rows without a vector; none of CSR, whose rows without words are zeros."""
+    return 0 if issparse(vectors) else int((~np.isfinite(vectors).all(axis=1)).sum())
 
 
 @dataclass(frozen=True)
@@ -30,7 +46,8 @@ class Context:
 
     encoder: what embeds words and compositions (`ecommerce_vl.encoder.Encoder`); None where only vectors are known,
       and then a task that needs it is skipped by name;
-    untrained: the same encoder with its initial parameters, a baseline, or None;
+    others: method -> another encoder to measure beside it, with the `modalities` that it reads: "untrained", the same
+      with its initial parameters, and `published` ones;
     records: split -> the records that the splits were embedded from, for what embeds them again, or {};
     queries: queries with graded judgements of products, or None;
     pairs: `pair_files.PairFile`s, labelled pairs of listings from elsewhere;
@@ -45,7 +62,7 @@ class Context:
     train: EmbeddedProducts
     validation: EmbeddedProducts
     encoder: Any = None
-    untrained: Any = None
+    others: Mapping[str, Any] = field(default_factory=dict)
     records: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     queries: Any = None
     pairs: Sequence[Any] = ()
@@ -64,7 +81,7 @@ class Context:
         found = [MODEL, "random"]
         found += ["tfidf"] if view in ("text", "product") else []
         found += list(_PIXELS) if view == "image" else []
-        found += ["untrained"] if self.untrained is not None and self.records else []
+        found += [method for method in self.others if self.reads(method, view)] if self.records else []
         return tuple(method for method in found if method not in without)
 
     def features(self, method: str, split: str, *, view: str, fitted_on: str = "train"):
@@ -83,36 +100,49 @@ class Context:
             return self._once((method, split, fitted_on), lambda: self._tfidf(products.titles, fitted_on))
         if method in _PIXELS:
             return self._once((method, split), lambda: _PIXELS[method](products.images))
-        if method == "untrained":
-            return self._once((method, split), lambda: self._embed_untrained(split))[view]
-        raise ValueError(f"unknown method {method!r}; expected the model or one of {', '.join(BASELINES)}")
+        if method in self.others:
+            return self._once((method, split), lambda: self._embed(self.others[method], split))[view]
+        expected = ", ".join([*BASELINES, *self.others])
+        raise ValueError(f"unknown method {method!r}; expected the model or one of {expected}")
+
+    def reads(self, method: str, view: str) -> bool:
+        """Whether one of `others` has vectors in `view`; of a product it reads what it can."""
+        return view == "product" or view in self.others[method].modalities
 
     def has_words(self, method: str) -> bool:
         """Whether a method has vectors of words, in the space of its vectors of products."""
-        return method in _LANGUAGES and (method != MODEL or self.encoder is not None)
+        if method in self.others:
+            return "text" in self.others[method].modalities
+        return method == "tfidf" or (method == MODEL and self.encoder is not None)
+
+    def crosses(self, method: str) -> bool:
+        """Whether a method compares pictures with words."""
+        return method in (MODEL, "random") or (method in self.others and len(self.others[method].modalities) == 2)
 
     def words(self, method: str, texts: Sequence[str], *, fitted_on: str = "train"):
         """Vectors (T, d) of texts in the space of a method that `has_words`."""
         if method == "tfidf":
             return self._tfidf(texts, fitted_on)
-        return (self.encoder if method == MODEL else self.untrained).embed_texts(list(texts))
+        return self.encoders()[method].embed_texts(list(texts))
+
+    def encoders(self) -> dict[str, Any]:
+        """Method -> its encoder, the model's first, where it is known."""
+        return ({} if self.encoder is None else {MODEL: self.encoder}) | dict(self.others)
 
     def holes(self, method: str, split: str, *, view: str, rows: np.ndarray) -> int:
         """How many of `rows` a method has no vector for: a baseline with holes would have another pool."""
-        table = self.features(method, split, view=view)
-        return 0 if issparse(table) else int((~np.isfinite(table[rows]).all(axis=1)).sum())
+        return count_holes(self.features(method, split, view=view)[rows])
 
     @staticmethod
     def no_vectors(holes: int) -> str:
         """Why a baseline with holes is left out."""
-        return f"pictures missing or unreadable: {holes} of products with an image vector; the pools would differ"
+        return f"{holes} products that the model has a vector of have none here; the pools would differ"
 
     def _tfidf(self, titles: Sequence[str], fitted_on: str):
         return baselines.tfidf_vectors(titles, fitted_on=self.split(fitted_on).titles)
 
-    def _embed_untrained(self, split: str) -> dict[str, np.ndarray]:
-        records = self.records[split]
-        return embedding.embed(self.untrained, records, progress=lambda done, total: None).vectors
+    def _embed(self, encoder, split: str) -> dict[str, np.ndarray]:
+        return embedding.embed(encoder, self.records[split], progress=lambda done, total: None).vectors
 
     def _once(self, key: tuple, compute: Callable[[], Any]) -> Any:
         if key not in self._cache:

@@ -20,7 +20,6 @@ DIRECTIONS = tuple(
 )
 MIXED_DEPTH = 10
 UNIFORMITY_ROWS = 1000  # a pairwise mean; more rows cost their square and move it little
-_MIXED_METHODS = (MODEL, "random", "untrained")
 
 
 def run(context: Context, results: Results) -> None:
@@ -55,7 +54,7 @@ def _measure_mixed(context: Context, results: Results, *, view: str, pool: retri
     names = [context.test.ids[row] for row in pool.queries]
     ids = [context.test.ids[row] for row in pool.documents]
     for method in context.methods(view):
-        if method not in _MIXED_METHODS:
+        if not context.crosses(method):
             continue
         tables = [context.features(method, "test", view=name, fitted_on="test") for name in VIEWS]
         prefix = f"cross_modal/mixed_{view}/{method}".rstrip("/")

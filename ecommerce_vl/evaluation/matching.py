@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from ecommerce_vl.evaluation import baselines, figures, label_metrics, thresholds
 from ecommerce_vl.evaluation import pairs as pair_sets
-from ecommerce_vl.evaluation.context import MODEL, Context
+from ecommerce_vl.evaluation.context import MODEL, Context, count_holes
 from ecommerce_vl.evaluation.pair_files import PairFile
 from ecommerce_vl.evaluation.products import VIEWS
 from ecommerce_vl.evaluation.results import Results
@@ -114,7 +114,7 @@ def _measure_pairs(context: Context, results: Results, key: str, *, view: str, p
             sides[split] = (table[pairs[split].left], table[pairs[split].right])
         scores = {split: cosines(*sides[split]) for split in ("test", "validation")}
         note(f"{prefix}/cosine", scores=scores, **shared)
-        if method != MODEL and not (method == "untrained" and context.thorough):
+        if method != MODEL and not (method in context.others and context.thorough):
             continue
         if "train" not in rows:
             results.skip(f"{prefix}/mlp", "no two training products are known to be the same product")
@@ -127,9 +127,12 @@ def _measure_file(context: Context, results: Results, file: PairFile) -> None:
     if context.encoder is None:
         results.skip(f"matching/{file.name}", "no encoder was given, and the listings of a file must be embedded")
         return
-    encoders = {MODEL: context.encoder} | ({"untrained": context.untrained} if context.untrained else {})
     views = VIEWS if any(record["images"] for record in file.left + file.right) else ("text",)
-    vectors = {name: [_embed(one, side, views) for side in (file.left, file.right)] for name, one in encoders.items()}
+    vectors = {
+        name: [_embed(one, side, views) for side in (file.left, file.right)]
+        for name, one in context.encoders().items()
+        if name == MODEL or set(views) & {"product", *one.modalities}
+    }
     for view in views:
         whole = np.all([np.isfinite(side[view]).all(axis=1) for side in vectors[MODEL]], axis=0)
         rows = {split: np.flatnonzero(whole & (file.splits == split)) for split in _SPLITS}
@@ -148,10 +151,17 @@ def _measure_file(context: Context, results: Results, file: PairFile) -> None:
             rows=np.empty((len(rows["test"]), 0), int),
             coverage=len(rows["test"]) / int((file.splits == "test").sum()),
         )
-        tables = {name: tuple(side[view] for side in both) for name, both in vectors.items()} | _naive(file, view)
+        tables = {
+            name: tuple(side[view] for side in both)
+            for name, both in vectors.items()
+            if name == MODEL or context.reads(name, view)
+        } | _naive(file, view)
         for method, both in tables.items():
             prefix = f"matching/{file.name}/{view}/{method}".rstrip("/")
             sides = {split: tuple(side[chosen] for side in both) for split, chosen in rows.items()}
+            if holes := sum(count_holes(side) for pair in sides.values() for side in pair):
+                results.skip(prefix, context.no_vectors(holes))
+                continue
             note(f"{prefix}/cosine", scores={split: cosines(*pair) for split, pair in sides.items()})
             if method == MODEL and all(match[split].any() and not match[split].all() for split in _SPLITS):
                 _note_network(note, f"{prefix}/mlp", sides=sides, match=match, seed=context.seed)

@@ -16,7 +16,6 @@ from ecommerce_vl.evaluation.results import Results
 # Shown, not measured, where the data relates no two listings: a nearest product of the same leaf counts as right.
 SAME_LEAF = retrieval.Setting("category", "product", "product", "product", "category", True, ())
 GALLERY_SIZES = (1_000, 10_000, 100_000, 1_000_000)
-_CROSS_MODAL = ("random", "untrained")  # baselines that compare a picture with words
 
 
 def run(context: Context, results: Results) -> None:
@@ -37,7 +36,7 @@ def run(context: Context, results: Results) -> None:
 def measure(context: Context, results: Results, *, setting: retrieval.Setting, pool: retrieval.Pool) -> None:
     """Notes the numbers of every method on one pool, and of the model the value of each query and some examples."""
     for method in context.methods(setting.query_view):
-        if setting.query_view != setting.document_view and method not in (MODEL, *_CROSS_MODAL):
+        if setting.query_view != setting.document_view and not context.crosses(method):
             continue
         prefix = f"{setting.key}/{method}".rstrip("/")
         holes = max(

@@ -113,11 +113,11 @@ def _pool(context: Context, splits: tuple[str, ...], *, view: str) -> Pool:
 def _methods(context: Context, pool: Pool, *, view: str) -> Iterator[tuple[str, object, object]]:
     """Method, vectors of the queries, vectors of the candidates."""
     texts = [context.queries.texts[query] for query in pool.queries]
+    encoders = context.encoders()
     for method in context.methods(view):
-        encoder = {MODEL: context.encoder, "untrained": context.untrained}.get(method)
-        if encoder is not None:
+        if method in encoders and context.has_words(method):
             tables = [context.features(method, name, view=view)[rows] for name, rows in pool.parts.items()]
-            yield method, encoder.embed_queries(texts), np.concatenate(tables)
+            yield method, encoders[method].embed_queries(texts), np.concatenate(tables)
     random = baselines.random_vectors(len(texts) + len(pool.ids), seed=(context.seed, VIEWS.index(view)))
     yield "random", random[: len(texts)], random[len(texts) :]
     if view != "image":

@@ -52,13 +52,17 @@ def run(
 ) -> Results:
     """Measures all tasks on `test`; `train` gives neighbours and probes, `validation` their choices.
 
-    `known`: what else a task may need, the fields of `context.Context`: encoder, untrained, records, queries, pairs,
+    `known`: what else a task may need, the fields of `context.Context`: encoder, others, records, queries, pairs,
     fine_tune, thorough, seed. `progress(done, total, name)` is called before each family and once at the end. Same
     inputs and seed, same results.
     Memory: a block of scores at a time, and the relevance of up to 1,000 answers per query.
     """
     given = context.Context(test=test, train=train, validation=validation, **known)
     results = Results(products=test)
+    for method, encoder in given.others.items():
+        for modality, things in (("image", "pictures"), ("text", "words")):
+            if modality not in encoder.modalities:
+                results.skip(method, f"it reads no {things}, and has no rows of tasks that ask with them")
     for done, family in enumerate(FAMILIES):
         if progress:
             progress(done, len(FAMILIES), family.__name__.rsplit(".", 1)[-1])

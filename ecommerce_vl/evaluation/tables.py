@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ecommerce_vl.evaluation.context import BASELINES, is_baseline
 from ecommerce_vl.evaluation.products import VIEWS
-from ecommerce_vl.evaluation.suite import BASELINES
 
 SLICE = "/slice="
 SHORT_METRICS = 4  # columns of a short table
@@ -192,7 +192,7 @@ def named(part: str) -> str:
 
 def without_baseline(parts: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
     """The parts of the row that a baseline stands beside, and its name; "" for the model itself."""
-    name = next((part for part in parts if part in BASELINES), "")
+    name = next(filter(is_baseline, parts), "")
     return tuple(part for part in parts if part != name), name
 
 
@@ -224,12 +224,17 @@ def _table(task: str, methods: dict[tuple[str, ...], dict[str, dict]]) -> Table:
         title=title,
         question=question,
         short_metrics=short,
-        baselines=tuple(name for name in BASELINES if any(name in row.baselines for row in shown)),
+        baselines=tuple(sorted({name for row in shown for name in row.baselines}, key=_place)),
         short=shown,
         metrics=found,
         facts=heads,
         rows=rows,
     )
+
+
+def _place(baseline: str) -> tuple[int, str]:
+    """Those of `BASELINES` in their order, then published models by name."""
+    return BASELINES.index(baseline) if baseline in BASELINES else len(BASELINES), baseline
 
 
 def _short_rows(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

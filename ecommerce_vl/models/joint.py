@@ -22,6 +22,7 @@ from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, 
 from ecommerce_vl.models.vision import STEMS, normalise, patches_of
 
 IMAGE, TEXT = 0, 1  # rows of the tables of modalities
+POOLS = ("cls", "mean")
 
 
 class States(NamedTuple):
@@ -40,6 +41,10 @@ class States(NamedTuple):
     image_shown_BxN: jax.Array
     text_shown_BxL: jax.Array
     share_Bx2: jax.Array | None = None
+
+    def pooled(self, pool: str) -> jax.Array:
+        """One state (B,W) a row, by a name of `POOLS`: "cls" is that of [CLS], "mean" the `mean`."""
+        return self.cls_BxW if pool == "cls" else self.mean()
 
     def mean(self) -> jax.Array:
         """The mean (B,W) over the patches and tokens that are there; zeros for a row that has neither.

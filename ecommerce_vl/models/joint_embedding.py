@@ -10,10 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ecommerce_vl.models.dual import unit
-from ecommerce_vl.models.joint import JointEncoder
+from ecommerce_vl.models.joint import POOLS, JointEncoder
 from ecommerce_vl.models.transformer import linear, one_of
-
-POOLS = ("cls", "mean")
 
 
 class JointEmbedding(nnx.Module):
@@ -46,4 +44,4 @@ class JointEmbedding(nnx.Module):
         states = self.encoder(
             image_BxHxWx3, text_ids_BxL, text_mask_BxL, has_image_B=has_image_B, has_text_B=has_text_B, keys_B=keys_B
         )
-        return unit(self.projection(states.cls_BxW if self.pool == "cls" else states.mean()))
+        return unit(self.projection(states.pooled(self.pool)))

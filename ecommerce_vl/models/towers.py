@@ -17,8 +17,7 @@ from flax import nnx
 
 from ecommerce_vl.models.cross import CrossEncoder
 from ecommerce_vl.models.dual import unit
-from ecommerce_vl.models.joint import JointEncoder, States
-from ecommerce_vl.models.joint_embedding import POOLS
+from ecommerce_vl.models.joint import POOLS, JointEncoder, States
 from ecommerce_vl.models.text import TextTransformer
 from ecommerce_vl.models.transformer import linear, mean_of_shown, one_of
 
@@ -95,7 +94,7 @@ class QueryProductTowers(nnx.Module):
 
     def product_vector(self, states: States) -> jax.Array:
         """Unit vectors (B,D) float32; zeros under "mean" for a product without picture and text."""
-        return unit(self.projection(states.cls_BxW if self.pool == "cls" else states.mean()))
+        return unit(self.projection(states.pooled(self.pool)))
 
 
 def _copy(query: TextTransformer, joint: JointEncoder) -> None:

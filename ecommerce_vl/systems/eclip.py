@@ -14,9 +14,7 @@ from flax import nnx
 
 from ecommerce_vl.losses.contrastive import LABEL_MODES, clip_catalog
 from ecommerce_vl.models.dual import DualEncoder, unit
-from ecommerce_vl.systems.encoders import dual_encoder, row_keys
-
-VIEWS = ("image", "text", "product")
+from ecommerce_vl.systems.encoders import VIEWS, dual_encoder, row_keys
 
 
 class EClip:

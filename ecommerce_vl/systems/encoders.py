@@ -1,8 +1,9 @@
-"""What the systems share: encoders as a config describes them, their type of computation, one random key a row."""
+"""What the systems share: encoders as a config describes them, how they read a batch and its views, their type of
+computation, one random key a row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from ecommerce_vl.models.text import TextTransformer
 from ecommerce_vl.models.transformer import Form
 
 DTYPES = ("auto", "float32", "bfloat16")
+VIEWS = ("image", "text", "product")
 
 
 def dual_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> DualEncoder:
@@ -67,6 +69,27 @@ def published(part: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """The form of a published architecture, and others of its fields, where the config has them; else ours."""
     form = {"form": Form(**part["form"])} if "form" in part else {}
     return form | {name: part[name] for name in names if name in part}
+
+
+def read(encoder: nnx.Module, batch: Mapping[str, jax.Array], **options) -> Any:
+    """What a joint encoder, or a module around it that is called alike, makes of the products of a batch."""
+    return encoder(
+        batch["image"], batch["text_ids"], batch["text_mask"],
+        has_image_B=batch["has_image"], has_text_B=batch["has_text"], **options,
+    )  # fmt: skip
+
+
+def embed_views(
+    batch: Mapping[str, jax.Array], views: tuple[str, ...], embed: Callable[[Mapping[str, jax.Array]], jax.Array]
+) -> dict[str, jax.Array]:
+    """{view: vectors (B,D)} by a joint encoder: "image" and "text" hide the other slot, "product" shows what there is.
+
+    Args:
+      embed: batch -> vectors (B,D); the batch of "text" has no pixels, see `JointEncoder`.
+    """
+    absent_B = jnp.zeros(len(batch["text_ids"]), bool)
+    hidden = {"image": {"has_text": absent_B}, "text": {"image": None, "has_image": absent_B}, "product": {}}
+    return {view: embed({**batch, **hidden[view]}) for view in views}
 
 
 def row_keys(rng: jax.Array, product_key_B: jax.Array) -> jax.Array:

@@ -33,13 +33,12 @@ from ecommerce_vl.models.dual import unit
 from ecommerce_vl.models.heads import MatchHead, PatchHead, WordHead, global_input
 from ecommerce_vl.models.joint import JointEncoder, States
 from ecommerce_vl.models.transformer import embedding, one_of
-from ecommerce_vl.systems.encoders import compute_dtype, joint_encoder, row_keys
+from ecommerce_vl.systems.encoders import VIEWS, compute_dtype, embed_views, joint_encoder, read, row_keys
 from ecommerce_vl.systems.masking import Chosen, Vocabulary, choose, replace_words, split_keys
 
 OBJECTIVES = ("itm", "mlm", "mim", "gmlm", "gmim")
 MASK_MODES = ("joint", "conditional")
 GLOBAL_POSITIONS = ("shared", "separate")
-VIEWS = ("image", "text", "product")
 USES = ("words", "replacements", "patches", "modality", "paths")  # of a row's key; append, never reorder
 
 
@@ -143,15 +142,8 @@ class Item:
         words, patches = self.choose(keys, batch)
         text_ids_BxL, word_BxM = replace_words(keys["replacements"], batch["text_ids"], words, self.vocabulary)
         encoder = model.encoder
-        states = encoder(
-            batch["image"],
-            text_ids_BxL,
-            batch["text_mask"],
-            has_image_B=batch["has_image"],
-            has_text_B=batch["has_text"],
-            masked_BxN=patches.marks(encoder.image_position.shape[0]),
-            keys_B=keys["paths"],
-        )
+        marks_BxN = patches.marks(encoder.image_position.shape[0])
+        states = read(encoder, {**batch, "text_ids": text_ids_BxL}, masked_BxN=marks_BxN, keys_B=keys["paths"])
         raw_BxMxC = patches.take(encoder.raw_patches(batch["image"]))
         target_BxMxC, shows_BxM = patch_targets(raw_BxMxC, normalise=self.config["mim_norm_target"])
 
@@ -164,8 +156,7 @@ class Item:
             "mismatched": row_sum(~batch["matched"][:, None], pair_Bx1),
             "masked_words": row_sum(words.marks(batch["text_ids"].shape[1]), self._words(batch)),
             "masked_patches": row_sum(
-                patches.marks(encoder.image_position.shape[0]),
-                jnp.broadcast_to(batch["has_image"][:, None], states.image_shown_BxN.shape),
+                marks_BxN, jnp.broadcast_to(batch["has_image"][:, None], states.image_shown_BxN.shape)
             ),
             "flat_patches": row_sum(~shows_BxM, patch_used_BxM),
         }
@@ -226,18 +217,7 @@ class Item:
 
     def embed(self, model: ItemModel, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
         """Unit vectors (B,W) float32 of each view: g of the picture alone, of the words alone, or of what there is."""
-        absent_B = jnp.zeros_like(batch["has_image"])
-        vectors = {}
-        for view in views:
-            states = model.encoder(
-                batch["image"],
-                batch["text_ids"],
-                batch["text_mask"],
-                has_image_B=absent_B if view == "text" else batch["has_image"],
-                has_text_B=absent_B if view == "image" else batch["has_text"],
-            )
-            vectors[view] = unit(states.cls_BxW)
-        return vectors
+        return embed_views(batch, views, lambda shown: unit(read(model.encoder, shown).cls_BxW))
 
     def _words(self, batch) -> jax.Array:
         return self.vocabulary.words(batch["text_ids"], batch["text_mask"] & batch["has_text"][:, None])

@@ -31,10 +31,11 @@ from ecommerce_vl.models.heads import WordHead
 from ecommerce_vl.models.joint import IMAGE, States
 from ecommerce_vl.models.towers import QueryProductTowers, QueryStates
 from ecommerce_vl.models.transformer import linear, one_of
-from ecommerce_vl.systems.encoders import compute_dtype, joint_encoder, row_keys, text_encoder
+from ecommerce_vl.systems import encoders
+from ecommerce_vl.systems.encoders import compute_dtype, joint_encoder, read, row_keys, text_encoder
 from ecommerce_vl.systems.masking import Chosen, Vocabulary, choose, replace_words, split_keys
 
-VIEWS = ("image", "text", "product", "query")
+VIEWS = (*encoders.VIEWS, "query")
 OBJECTIVES = ("am_softmax", "softmax", "sigmoid")
 TEMPERATURES = (0.01, 1.0)  # between which the learned one stays
 SIGMOID_BIAS = -10.0  # at the start (SigLIP, 2303.15343)
@@ -304,18 +305,10 @@ class QueryRetrieval:
 
     def embed(self, model: QueryProductTowers, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
         """Unit vectors (B,D) float32 of "product", of its "image" or "text" alone; "query" reads texts as queries."""
-        vectors = {}
-        for view in views:
-            ids, mask = batch["text_ids"], batch["text_mask"]
-            if view == "query":
-                vectors[view] = model.query_vector(model.read_queries(ids, mask))
-                continue
-            nothing_B = jnp.zeros(len(ids), bool)
-            has_image_B = nothing_B if view == "text" else batch["has_image"]
-            has_text_B = nothing_B if view == "image" else batch["has_text"]
-            image = None if view == "text" else batch["image"]
-            states = model.joint(image, ids, mask, has_image_B=has_image_B, has_text_B=has_text_B)
-            vectors[view] = model.product_vector(states)
+        of_products = tuple(view for view in views if view != "query")
+        vectors = encoders.embed_views(batch, of_products, lambda shown: model.product_vector(read(model.joint, shown)))
+        if "query" in views:
+            vectors["query"] = model.query_vector(model.read_queries(batch["text_ids"], batch["text_mask"]))
         return vectors
 
 

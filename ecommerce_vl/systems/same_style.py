@@ -26,7 +26,7 @@ from ecommerce_vl.losses.candidates import Candidates, Ids, Rule
 from ecommerce_vl.losses.contrastive import candidate_loss
 from ecommerce_vl.losses.hinge import locality, match, mean_of_rows, rank_of_rows
 from ecommerce_vl.models.joint_embedding import JointEmbedding
-from ecommerce_vl.systems.encoders import compute_dtype, joint_encoder, row_keys
+from ecommerce_vl.systems.encoders import VIEWS, compute_dtype, embed_views, joint_encoder, read, row_keys
 
 
 class Run(NamedTuple):
@@ -47,8 +47,6 @@ RUNS = {
     "right_text": Run("right", image=False, text=True),
     "right_image": Run("right", image=True, text=False),
 }
-# Views that others ask for, of a batch that is one product a row.
-VIEWS = {"image": Run("", True, False), "text": Run("", False, True), "product": Run("", True, True)}
 # Names of the config -> runs.
 MATCHED_VIEWS = {"both": "both", "text_only": "text", "image_only": "image"}
 TRANSFORMED_VIEWS = {"text_only": "text", "image_only": "image", "aug_view": "augmented"}
@@ -59,7 +57,7 @@ AUG_TOKEN_DROPOUT = 0.15
 class SameStyle:
     """The system protocol of `ecommerce_vl/systems/__init__.py`, for eSSPR."""
 
-    views = tuple(VIEWS)
+    views = VIEWS
     fusion = "joint encoder"
 
     def __init__(self, config, *, vocab_size: int, special_ids: Mapping[str, int]):
@@ -172,10 +170,8 @@ class SameStyle:
         return loss
 
     def embed(self, model: JointEmbedding, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
-        """Unit vectors (B,D) float32 of each view; "product" shows what there is. One call with a row a view."""
-        products = [_product(batch, VIEWS[view], None) for view in views]
-        z_BxVxD = _embed_stacked(model, products, None)
-        return {view: z_BxVxD[:, v] for v, view in enumerate(views)}
+        """Unit vectors (B,D) float32 of each view; "product" shows what there is."""
+        return embed_views(batch, views, lambda shown: read(model, shown))
 
 
 class _MatchMeans(NamedTuple):
@@ -227,7 +223,7 @@ def _pairs(runs, encoded, batch, mesh: Mesh) -> _Pairs:
     return _Pairs(encoded, there, row, column, jnp.where(valid_B, batch["weight"], 0.0), mesh)
 
 
-def _product(side, run: Run, keys_B: jax.Array | None) -> dict[str, jax.Array]:
+def _product(side, run: Run, keys_B: jax.Array) -> dict[str, jax.Array]:
     """What the encoder sees of one product of each row."""
     product = {name: side[name] for name in ("image", "text_ids", "text_mask")}
     if run.augmented:
@@ -244,11 +240,7 @@ def _embed_stacked(model: JointEmbedding, products: list[dict[str, jax.Array]], 
         name: jnp.stack([product[name] for product in products], axis=1).reshape(B * R, *products[0][name].shape[1:])
         for name in products[0]
     }
-    z_BRxD = model(
-        flat["image"], flat["text_ids"], flat["text_mask"], has_image_B=flat["has_image"], has_text_B=flat["has_text"],
-        keys_B=None if keys_BxR is None else keys_BxR.reshape(-1),
-    )  # fmt: skip
-    return z_BRxD.reshape(B, R, -1)
+    return read(model, flat, keys_B=keys_BxR.reshape(-1)).reshape(B, R, -1)
 
 
 def _has(side, *, image: bool = True, text: bool = True) -> jax.Array:

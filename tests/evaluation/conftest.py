@@ -68,6 +68,7 @@ class WordEncoder:
     """Knows the axes of `products`: the words of a colour or a shape point where products of it lie."""
 
     batch_size = 32
+    modalities = ("image", "text")
 
     def __init__(self, seed: int = 0):
         axes = np.random.default_rng(seed).normal(size=(len(SHAPES) + len(COLOURS), 16))
@@ -78,6 +79,8 @@ class WordEncoder:
             [sum((self.axes.get(word, 0.01) for word in text.split()), np.full(16, 0.01)) for text in texts]
         )
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    embed_queries = embed_texts
 
     def embed_products(self, records) -> np.ndarray:
         return self.embed_texts([record["title"] for record in records])
@@ -103,7 +106,7 @@ def known(splits) -> dict:
     """What a door gives beside the splits: the encoder, one with other axes as the untrained, the records."""
     return {
         "encoder": WordEncoder(),
-        "untrained": WordEncoder(seed=9),
+        "others": {"untrained": WordEncoder(seed=9)},
         "records": {name: records(part) for name, part in splits.items()},
     }
 

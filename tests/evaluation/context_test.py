@@ -32,7 +32,7 @@ def test_a_baseline_is_computed_once_and_only_when_asked_for(splits, known, monk
             calls.append(len(chunk))
             return super().embed_views(chunk)
 
-    context = Context(**splits, **known | {"untrained": Counting(seed=9)})
+    context = Context(**splits, **known | {"others": {"untrained": Counting(seed=9)}})
     assert not calls
     first = context.features("untrained", "validation", view="text")
     again = context.features("untrained", "validation", view="image")

@@ -6,10 +6,16 @@ import jax
 import numpy as np
 import pytest
 import small
+from flax import nnx
 from PIL import Image
 
 import ecommerce_vl as vl
+from configs import eclip
+from ecommerce_vl import weights
 from ecommerce_vl.models.dual import unit
+from ecommerce_vl.systems import build_system
+from ecommerce_vl.training.initial import overlay
+from ecommerce_vl.training.sharding import path_name
 
 TEXTS = [" ".join(map(str, row)) for row in small.IDS]
 
@@ -67,6 +73,36 @@ def test_vit(write_folder, golden):
     for side, name in ((16, "cls"), (32, "cls_32")):
         see(folder, side=side)
         assert_same(load(folder).embed_images(images(side)), golden("vit")["outputs"][name])
+
+
+@pytest.mark.parametrize(
+    ("part", "family", "pool", "name"),
+    [
+        ("text", "bert", "pooler", "pooler"),
+        ("image", "vit", "pooler", "pooler"),
+        ("image", "siglip", "attention", "image"),  # which the folder decides
+    ],
+)
+def test_poolers_of_a_tower_that_a_run_begins_from(part, family, pool, name, write_folder, golden):
+    config = eclip.get_config("tiny")
+    config.image.size, config.image.patch_size, config.text.max_length = 16, 8, 12
+    config.image.mean, config.image.std, config.image.stem = (0.5,) * 3, (0.5,) * 3, "patch"
+    for tower in (config.image, config.text):
+        tower.width, tower.depth, tower.heads = 16, 1, 2
+    config.init[part] = str(write_folder(family))
+    if pool == "pooler":
+        config[part].pool = pool
+    config = weights.resolve(config.to_dict())
+    assert config[part]["pool"] == pool
+    system = build_system(config, vocab_size=config["text"]["vocab_size"], special_ids={})
+    graphdef, state = nnx.split(nnx.jit(lambda: system.build(nnx.Rngs(0)))())
+    params = nnx.to_pure_dict(state)
+    shapes = {path_name(path): leaf.shape for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
+    model = nnx.merge(graphdef, overlay(params, weights.initial(config, shapes, log=lambda line: None)))
+    ids, mask = small.padded()
+    inputs = {"text": (ids, mask.astype(bool)), "image": (small.pictures(16),)}[part]
+    found = nnx.jit(lambda model: getattr(model, part)(*inputs))(model)
+    np.testing.assert_allclose(found, golden(family)["outputs"][name], atol=1e-4)
 
 
 @pytest.mark.slow

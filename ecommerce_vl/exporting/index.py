@@ -231,7 +231,7 @@ def _search(index: Any, asked: np.ndarray, *, k: int, effort: int, kind: str) ->
         keys, distances = np.atleast_2d(found.keys).astype(np.int64), np.atleast_2d(found.distances)
         counts = np.atleast_1d(getattr(found, "counts", keys.shape[1]))  # a single query has none
         there = np.arange(keys.shape[1]) < counts[:, None]
-        return np.where(there, keys, -1), np.where(there, 1 - distances, -np.inf).astype(np.float32)
+        return np.where(there, keys, -1), (1 - np.where(there, distances, np.inf)).astype(np.float32)
     if kind == "faiss-hnsw":
         index.hnsw.efSearch = effort
     else:

@@ -17,6 +17,7 @@ from ecommerce_vl.training.sharding import path_name
 
 RULES = ("adamw", "muon")
 LR_RULES = {"constant": 0.0, "sqrt": 0.5, "linear": 1.0}  # the power of the batch size that the rate follows
+BELOW_BLOCKS = r"(.*?)(token|position|\w+_position|cls|absent|modality|mask_patch|stem/.*|transformer/embed_norm/.*)$"
 DECAYED = ("kernel", "token")  # by name: stacked biases have two axes, so the number of axes does not tell
 
 
@@ -135,7 +136,7 @@ def _by_layer(factor_of: Callable[[Any, int], Any]) -> optax.GradientTransformat
             if "transformer/blocks/" in path:
                 exponents = np.arange(leaf.shape[0])[::-1].reshape(-1, *(1,) * (leaf.ndim - 1))
                 return np.asarray(factor_of(exponents, leaf.shape[0]), np.float32)
-            below = re.match(r"(.*?)(token|position|\w+_position|cls|stem/.*|transformer/embed_norm/.*)$", path)
+            below = re.match(BELOW_BLOCKS, path)
             depth = depths.get(below[1]) if below else None
             return 1.0 if depth is None else np.float32(factor_of(depth, depth))
 

@@ -76,6 +76,7 @@ def test_frozen_blocks_stay_with_what_comes_before_them_and_the_others_move():
     params = {
         "joint": {
             "token": jnp.ones((4, 3)),
+            "stem": {"projection": {"kernel": jnp.ones((3, 3))}},
             "transformer": {"blocks": {"kernel": jnp.ones((4, 3, 3))}, "norm": {"scale": jnp.ones(3)}},
         },
         "projection": {"kernel": jnp.ones((3, 2))},
@@ -86,6 +87,7 @@ def test_frozen_blocks_stay_with_what_comes_before_them_and_the_others_move():
     joint = updates["joint"]
     moved = np.abs(joint["transformer"]["blocks"]["kernel"]).max(axis=(1, 2)) > 0
     assert moved.tolist() == [False, False, True, True] and not joint["token"].any()
+    assert not joint["stem"]["projection"]["kernel"].any()
     assert (updates["projection"]["kernel"] != 0).all()
     with pytest.raises(ValueError, match=r"optimizer\.frozen_blocks is 2; expected a share"):
         make_optimizer(FIELDS | {"frozen_blocks": 2}, schedule=lambda step: 1.0)

@@ -265,7 +265,7 @@ def test_an_id_is_embedded_where_it_was_trained_and_content_is_all_elsewhere():
     assert table.shape == (4 * ROWS, 8) and trained[:ROWS].sum() > ROWS // 2 and not trained[ROWS:].any()
     assert not trained[9], "a row that is not valid trains nothing"
     params = state.params | {"recall": state.params["recall"] | {"table": table}}
-    model = nnx.merge(define_model(system)[0], params)
+    model = nnx.merge(define_model(system)[0], jax.tree.map(jnp.asarray, params))
     embed = jax.jit(lambda rows: system.embed(model, rows, ("product",))["product"])
     product = batch_of()["product"]
     by_id = {"own": product["id_row"], "new": product["id_row"] + ROWS, "none": np.full(ROWS, -1, np.int32)}

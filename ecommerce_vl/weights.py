@@ -1,10 +1,10 @@
 """Weights in: Hugging Face folders (config.json, safetensors, tokenizer.json), to begin a run or to be a model.
 
 `config.init` names folders by what they are for: `text`, `image` (a tower each), `dual` (both, with their projections)
-or `joint` (BERT's blocks and words under the joint encoder). What a folder decides (widths, depth, form of the blocks,
-tokenizer, how pictures are read) replaces the fields of the config, once, before a run begins; `image.size` and
-`text.max_length` stay the config's, and tables of positions follow. The resolved config lies in the run directory, so
-that nothing needs the folder later.
+or `joint` (BERT's blocks and words under the joint encoder); or `run`, a run directory of ours to be fine-tuned. What a
+folder decides (widths, depth, form of the blocks, tokenizer, how pictures are read) replaces the fields of the config,
+once, before a run begins; `image.size` and `text.max_length` stay the config's, but for `run`, and tables of positions
+follow. The resolved config lies in the run directory, so that nothing needs the folder later.
 """
 
 from __future__ import annotations
@@ -24,8 +24,12 @@ from ecommerce_vl.errors import UserError
 from ecommerce_vl.models.pretrained import FAMILIES
 from ecommerce_vl.models.pretrained.family import Family
 from ecommerce_vl.models.pretrained.table import Row, convert, under
+from ecommerce_vl.training.workdir import read_config
 
-PARTS = ("image", "text", "dual", "joint")
+PARTS = ("image", "text", "dual", "joint", "run")
+# What a run of ours decides for one that begins from it.
+RUN_FIELDS = ("image", "joint", "pool", "embed_dim", "separate_query", "modal_adaptation")
+RUN_WORDS = ("max_length", "query_length", "vocab_size")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILES = ("*.json", "*.safetensors")
 CLIP_COLOURS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -144,9 +148,11 @@ def named(config: Mapping[str, Any]) -> dict[str, str]:
     Errors: UserError for parts that exclude each other.
     """
     init = {part: folder for part, folder in (config.get("init") or {}).items() if folder}
+    if "run" in (config.get("init") or {}) and "run" not in init:
+        raise UserError("config.init.run is ''; expected the run directory to fine-tune: --config.init.run=RUN")
     if unknown := set(init) - set(PARTS):
         raise UserError(f"config.init has {', '.join(sorted(unknown))}; expected {', '.join(PARTS)}")
-    for part in ("dual", "joint"):
+    for part in ("dual", "joint", "run"):
         if part in init and len(init) > 1:
             raise UserError(
                 f"config.init.{part} is set beside {', '.join(sorted(set(init) - {part}))}; expected it alone"
@@ -170,8 +176,38 @@ def resolve(config: Mapping[str, Any], workdir: Path | None = None) -> dict[str,
             return merged(config, before["resolved"]) | {"resolved": before["resolved"]}
     decided: dict[str, Any] = {}
     for part, name in init.items():
-        decided = merged(decided, _decided(Folder(name), part, config))
+        found = _of_run(name, config) if part == "run" else _decided(Folder(name), part, config)
+        decided = merged(decided, found)
     return merged(config, decided) | {"resolved": decided}
+
+
+def _of_run(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    before = read_config(Path(name))
+    if before["system"] != config["system"]:
+        raise UserError(
+            f"config.init.run is {name!r}, a run of {before['system']}; expected one of {config['system']}, which "
+            "this config trains"
+        )
+    words = {field: before["text"][field] for field in RUN_WORDS} | {"tokenizer": str(Path(name) / "tokenizer")}
+    return {field: before[field] for field in RUN_FIELDS} | {"text": words}
+
+
+def _from_run(name: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The parameters of a run's newest checkpoint that the new one has as well."""
+    import jax
+
+    from ecommerce_vl.encoder import load
+    from ecommerce_vl.training.sharding import path_name
+
+    leaves, _ = jax.tree_util.tree_flatten_with_path(load(name).params)
+    arrays = {path_name(path): np.asarray(leaf) for path, leaf in leaves}
+    wrong = [path for path, array in arrays.items() if path in shapes and array.shape != shapes[path]]
+    if wrong:
+        raise UserError(
+            f"config.init.run is {name!r}, whose {wrong[0]} is {arrays[wrong[0]].shape}; expected {shapes[wrong[0]]}, "
+            "as this config has it"
+        )
+    return {path: array for path, array in arrays.items() if path in shapes}
 
 
 def _decided(folder: Folder, part: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,6 +242,10 @@ def initial(
     """
     found: dict[str, np.ndarray] = {}
     for part, name in named(config).items():
+        if part == "run":
+            found |= _from_run(name, shapes)
+            log(f"init     {len(found)} parameters from {name}")
+            continue
         folder = Folder(name)
         rows = rows_of(folder.family, part, config)
         wanted = {path: shape for path, shape in shapes.items() if _is_of(path, part, rows)}

@@ -49,3 +49,28 @@ def test_refusals_are_one_sentence(vectors, sample_data, tmp_path):
         done = run("export", "--workdir=RUN", *arguments, space=space)
         assert done.returncode == 1 and expected in done.stderr
         assert done.stderr.startswith("export: ") and len(done.stderr.splitlines()) == 1
+
+
+def test_a_refresh_says_what_it_kept_and_an_index_what_it_finds(vectors, sample_data, tmp_path):
+    pytest.importorskip("usearch")
+    out = tmp_path / "again"
+    command = ("--workdir=RUN", f"--data={sample_data}", f"--out={out}", "--index=usearch")
+    done = run("export", *command, f"--refresh={vectors[0]}")
+    assert done.returncode == 0, done.stderr
+    assert "kept + 0 embedded (0 changed, 0 new); 0 of " in done.stdout
+    assert "index    usearch effort  16: recall@10 " in done.stdout and (out / "index/usearch/index.bin").exists()
+    for file in ("manifest.json", *(part.name for part in vectors[0].glob("part-*.parquet"))):
+        assert (out / file).read_bytes() == (vectors[0] / file).read_bytes()
+    again = run("export", *command)
+    assert again.returncode == 0 and again.stdout.count("nothing to do") == 2
+
+
+def test_a_refresh_of_another_space_or_in_place_is_refused(vectors, sample_data, tmp_path):
+    command = ("--workdir=RUN", f"--data={sample_data}", f"--refresh={vectors[0]}")
+    for out, space, expected in (
+        (tmp_path / "other", "space-two", "export without --refresh"),
+        (vectors[0], "space-one", "is the folder of --out too"),
+    ):
+        done = run("export", *command, f"--out={out}", space=space)
+        assert done.returncode == 1 and expected in done.stderr
+        assert done.stderr.startswith("export: ") and len(done.stderr.splitlines()) == 1

@@ -22,6 +22,7 @@ from ecommerce_vl.data.batches import Batch, ToExample
 from ecommerce_vl.data.derived_queries import derived_queries
 from ecommerce_vl.data.logs.words import content_words, hash64, normalised
 from ecommerce_vl.data.prepared import PreparedData, Records, digest_of
+from ecommerce_vl.data.product_ids import id_row
 from ecommerce_vl.data.sampling import Deck, Order
 from ecommerce_vl.errors import UserError
 
@@ -33,12 +34,13 @@ Triple = tuple[str, str, float, int]  # query, product id, weight, clicks
 
 
 class QueryPairs:
-    """Pairs of the train split, by `config.data`: `queries`, `query_power`, `known`, `keywords`, `rows`.
+    """Pairs of the train split, by `config.data`: `queries`, `query_power`, `known`, `keywords`, `rows`, `id_rows`.
 
     Errors: UserError if there are no pairs, or a file of queries cannot be read.
     """
 
     def __init__(self, data: PreparedData, options: Mapping[str, Any]):
+        self._id_rows = options.get("id_rows", 0)
         self._power = options["query_power"]
         if not 0.0 <= self._power <= 1.0:
             raise UserError(f"config.data.query_power is {self._power}; expected 0 to 1")
@@ -86,7 +88,8 @@ class QueryPairs:
         return Deck(self._query_P, share_Q / share_Q.sum(), seed=seed)
 
     def to_batch(self, to_example: ToExample) -> Callable[..., Batch]:
-        return ToQueryBatch(to_example, num_known=self.items.num_known, num_words=self.items.keywords_QxW.shape[1])
+        num_words = self.items.keywords_QxW.shape[1]
+        return ToQueryBatch(to_example, num_known=self.items.num_known, num_words=num_words, id_rows=self._id_rows)
 
 
 @dataclasses.dataclass
@@ -132,27 +135,33 @@ class ToQueryBatch:
     """Drawn pairs as arrays.
 
     Returns of a call: `query` {`text_ids` (b,K) int32, `text_mask` (b,K) bool, `query_key` (b,) int32, `keywords` (b,W)
-      int32 if there are any}, `product` as `ToExample` gives it, `weight` (b,) float32, `known` (b,N) int32, `valid`.
+      int32 if there are any}, `product` as `ToExample` gives it, with `id_row` (b,) int32 if ids have a table of
+      `id_rows`, `weight` (b,) float32, `known` (b,N) int32, `valid`.
     """
 
     to_example: ToExample
     num_known: int
     num_words: int
+    id_rows: int = 0
 
     def __call__(self, drawn: Iterable[tuple[Mapping[str, Any], np.random.Generator]], *, num_rows: int) -> Batch:
         texts: list[str] = []
         weight, query_key = np.empty(num_rows, np.float32), np.empty(num_rows, np.int32)
         known = np.full((num_rows, self.num_known), NO_KEY, np.int32)
         keywords = np.full((num_rows, self.num_words), NO_KEY, np.int32)
+        names: list[str] = []
 
         def records() -> Iterator[tuple[Mapping[str, Any], np.random.Generator]]:
             for row, (item, rng) in enumerate(drawn):
                 texts.append(item["query"])
                 weight[row], query_key[row], keywords[row] = item["weight"], item["query_key"], item["keywords"]
                 known[row, : len(item["known"])] = item["known"]
+                names.append(item["product"]["id"])
                 yield item["product"], rng
 
         product = self.to_example(records(), num_rows=num_rows)
+        if self.id_rows:
+            product["id_row"] = np.array([id_row(name, num_rows=self.id_rows) for name in names], np.int32)
         text_ids, text_mask = self.to_example.query_tokenizer(texts)
         query = {"text_ids": text_ids, "text_mask": text_mask, "query_key": query_key}
         if self.num_words:

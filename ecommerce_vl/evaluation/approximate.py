@@ -8,7 +8,7 @@ one thread in the order of the products, so the same vectors give the same numbe
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -82,6 +82,37 @@ def answers(queries: np.ndarray, *, gallery: np.ndarray, k: int, efforts: Sequen
         keys = np.atleast_2d(matches.keys).astype(np.int64)
         counts = np.atleast_1d(getattr(matches, "counts", np.full(len(keys), keys.shape[1])))
         found[effort] = np.where(np.arange(keys.shape[1]) < counts[:, None], keys, -1)
+    return found
+
+
+def recall_by_effort(
+    find: Callable[[np.ndarray, int, int], np.ndarray],
+    *,
+    efforts: Sequence[int],
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    ids: Sequence[str],
+) -> dict[int, dict[str, float]]:
+    """{effort: {"recall@10": …, "recall@100": …}} of an index against exact search, means over queries (Q,D).
+
+    Args:
+      find: (queries, k, effort) -> rows of `gallery` (M,D), int (Q,K), -1 past the end of a list.
+      ids: M strings, unique; queries that are not finite are left out.
+
+    Errors: ValueError if no query is left.
+    """
+    queries = queries[np.isfinite(queries).all(axis=1)]
+    if not len(queries):
+        raise ValueError("no query has a vector; recall of an index needs some")
+    cutoffs = [min(k, len(ids)) for k in CUTOFFS]
+    exact, _ = search.top_k(queries, gallery=gallery, gallery_ids=ids, k=max(cutoffs))
+    found = {}
+    for effort in efforts:
+        rows = find(queries, max(cutoffs), effort)
+        found[effort] = {
+            f"recall@{name}": round(float(recall(rows[:, :k], exact=exact[:, :k]).mean()), 6)
+            for name, k in zip(CUTOFFS, cutoffs, strict=True)
+        }
     return found
 
 

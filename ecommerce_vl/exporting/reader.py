@@ -20,6 +20,8 @@ from ecommerce_vl.exporting import manifest, thumbnails
 from ecommerce_vl.exporting.parts import COLUMN_OF
 from ecommerce_vl.exporting.vectors import SUCCESS
 
+SEARCH_ELSEWHERE = "search with the run that made them, or export again"
+
 
 @dataclasses.dataclass(frozen=True)
 class Card:
@@ -75,17 +77,16 @@ class ExportedVectors:
         """D."""
         return self.manifest["dims"]
 
-    def require_space(self, space_id: str, *, owner: str) -> None:
+    def require_space(self, space_id: str, *, owner: str, fix: str = SEARCH_ELSEWHERE) -> None:
         """Checks that vectors of `space_id` may be compared with these; `owner` names where they come from.
 
-        Errors: UserError that names both spaces.
+        Errors: UserError that names both spaces, and `fix`.
         """
         if space_id != self.space_id:
             model = self.manifest["model"]
             raise UserError(
                 f"the vectors at {str(self.folder)!r} are of space {self.space_id} ({model['name']} step "
-                f"{model['step']}), but {owner} is of space {space_id}; search with the run that made them, or "
-                "export again"
+                f"{model['step']}), but {owner} is of space {space_id}; {fix}"
             )
 
     def verify(self) -> None:

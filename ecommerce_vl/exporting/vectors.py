@@ -31,6 +31,7 @@ from ecommerce_vl.exporting.tables import write_table
 REQUEST = f"{RECEIPTS}/request.json"
 REJECTS = "rejects.parquet"
 SUCCESS = "_SUCCESS"
+INDEX = "index"  # folder of what `exporting/index.py` makes of the vectors
 ALL = "all"
 
 
@@ -167,7 +168,8 @@ def clear(out: Path) -> None:
             file.unlink()
     for name in (REJECTS, manifest.FILE):
         (out / name).unlink(missing_ok=True)
-    shutil.rmtree(out / RECEIPTS, ignore_errors=True)
+    for folder in (RECEIPTS, INDEX):
+        shutil.rmtree(out / folder, ignore_errors=True)
 
 
 def _found(out: Path) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from flax import nnx
 from ecommerce_vl.models.cross import CrossEncoder
 from ecommerce_vl.models.dual import unit
 from ecommerce_vl.models.joint import POOLS, JointEncoder, States
+from ecommerce_vl.models.recall import RecallHead
 from ecommerce_vl.models.text import TextTransformer
 from ecommerce_vl.models.transformer import linear, mean_of_shown, one_of
 
@@ -39,6 +40,7 @@ class QueryProductTowers(nnx.Module):
       pool: "mean" or "cls".
       cross: for the matching losses, or None.
       heads: modules of masked words and patches by name; {} for none.
+      recall: what fine-tuning puts upon both vectors, or None.
       logit_scale, logit_bias: log of 1 / temperature at the start; and the bias of the sigmoid loss, if it is that.
     """
 
@@ -56,10 +58,12 @@ class QueryProductTowers(nnx.Module):
         logit_bias: float | None,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
+        recall: RecallHead | None = None,
     ):
         one_of("pool", pool, POOLS)
         self.pool = pool
         self.joint, self.query, self.cross, self.heads = joint, query, cross, nnx.Dict(heads)
+        self.recall = recall
         if query is not None:
             _copy(query, joint)
         project = lambda: linear(width, embed_dim, dtype=dtype, rngs=rngs, use_bias=False)
@@ -90,11 +94,17 @@ class QueryProductTowers(nnx.Module):
 
     def query_vector(self, states: QueryStates) -> jax.Array:
         """Unit vectors (B,D) float32; zeros for an empty query under "mean"."""
-        return unit((self.projection if self.query is None else self.query_projection)(states.pooled_BxW))
+        vector_BxD = unit((self.projection if self.query is None else self.query_projection)(states.pooled_BxW))
+        return vector_BxD if self.recall is None else self.recall.query_vector(vector_BxD)
 
-    def product_vector(self, states: States) -> jax.Array:
-        """Unit vectors (B,D) float32; zeros under "mean" for a product without picture and text."""
-        return unit(self.projection(states.pooled(self.pool)))
+    def product_vector(self, states: States, id_row_B: jax.Array | None = None) -> jax.Array:
+        """Unit vectors (B,D) float32; zeros under "mean" for a product without picture and text, where it has no id.
+
+        Args:
+          id_row_B: int32 rows of the table of ids; None for content alone, and without `recall`.
+        """
+        vector_BxD = unit(self.projection(states.pooled(self.pool)))
+        return vector_BxD if self.recall is None else self.recall.product_vector(vector_BxD, id_row_B)
 
 
 def _copy(query: TextTransformer, joint: JointEncoder) -> None:

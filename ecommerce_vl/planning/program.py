@@ -166,6 +166,8 @@ def abstract_batch(config, mesh: Mesh) -> dict[str, Any]:
             "query_key": of((B,), jnp.int32),
         } | ({"keywords": of((B, num_words), jnp.int32)} if num_words else {})
         known = of((B, config["data"]["known"]), jnp.int32)
+        if config["data"].get("id_rows"):
+            product["id_row"] = of((B,), jnp.int32)
         return {"query": query, "product": _without(product, "valid"), "known": known, **of_rows}
     return product
 

@@ -7,6 +7,9 @@
     QPM, QIM   a cross encoder tells the clicked product from one that is hard for the towers, whole and by its picture
     KE         pairs of similar queries are positives of each other (MAKE)
 
+Fine-tuning (`data.id_rows`, `loss.hard`; configs/query_finetune.py) is QPC alone, with embeddings of product ids and
+hard products beside the random ones.
+
 The losses are the papers'; their weights, sizes, margin, temperature, bank and sampling are not public, and ours.
 """
 
@@ -29,6 +32,7 @@ from ecommerce_vl.losses.tokens import cross_entropy, global_mean, row_sum
 from ecommerce_vl.models.cross import CrossEncoder
 from ecommerce_vl.models.heads import WordHead
 from ecommerce_vl.models.joint import IMAGE, States
+from ecommerce_vl.models.recall import NO_ID, RecallHead
 from ecommerce_vl.models.towers import QueryProductTowers, QueryStates
 from ecommerce_vl.models.transformer import linear, one_of
 from ecommerce_vl.systems import encoders
@@ -51,6 +55,7 @@ USES = (
     "patches",
     "pool",
     "draw",
+    "ids",
 )
 
 
@@ -77,6 +82,9 @@ class QueryRetrieval:
             raise ValueError(
                 f"mpm.pool is {mpm['pool']}; expected at least batch_size, {config['batch_size']}: one of each picture"
             )
+        self.id_rows, self.hard = config["data"].get("id_rows", 0), config["loss"].get("hard", False)
+        if self.id_rows and not 0 <= config["ids"]["dropout"] < 1:
+            raise ValueError(f"ids.dropout is {config['ids']['dropout']}; expected 0 to less than 1")
         if "keyword" in self.weights and not config["data"]["keywords"]:
             raise ValueError("data.keywords is 0, but weights.keyword is not; expected a number of words, such as 8")
         self.shown = (
@@ -111,6 +119,7 @@ class QueryRetrieval:
             logit_bias=SIGMOID_BIAS if config["loss"]["objective"] == "sigmoid" else None,
             dtype=dtype,
             rngs=rngs,
+            recall=RecallHead(config["embed_dim"], id_rows=self.id_rows, rngs=rngs) if self.id_rows else None,
         )
 
     def make_extra(self) -> dict:
@@ -129,7 +138,7 @@ class QueryRetrieval:
         keys_B = jax.vmap(jax.random.fold_in)(keys_B, batch["query"]["query_key"])
         keys = split_keys(keys_B, USES)
         out = self._read_queries(model, batch, keys) | self._read_products(model, batch, keys)
-        if model.cross is not None:  # hard negatives are drawn from the whole batch, so later
+        if model.cross is not None or self.hard:  # hard negatives are drawn from the whole batch, so later
             out["draw"] = jax.random.key_data(keys["draw"])
         return out
 
@@ -172,7 +181,7 @@ class QueryRetrieval:
             passes["picture"] = (image, ids, mask, has_image, jnp.zeros_like(has_text), nothing_BxN)
         states = dict(zip(passes, self._read(model, list(passes.values()), keys["product_path"]), strict=True))
         clean, masked = states["clean"], states.get("masked", states["clean"])
-        out["product"] = model.product_vector(clean)
+        out["product"] = model.product_vector(clean, self._kept_ids(product, keys["ids"]))
         if clean.share_Bx2 is not None:
             out["image_share"] = clean.share_Bx2[:, IMAGE]
         if words:
@@ -185,6 +194,13 @@ class QueryRetrieval:
         if "qim" in self.weights:
             out["picture_states"] = model.cross.narrow_product(states["picture"].image_BxNxW)
         return out
+
+    def _kept_ids(self, product, key_B) -> jax.Array | None:
+        """The rows (B,) of ids, some of them lost, so that content alone must do as well."""
+        if not self.id_rows:
+            return None
+        lost_B = jax.vmap(jax.random.uniform)(key_B) < self.config["ids"]["dropout"]
+        return jnp.where(lost_B, NO_ID, product["id_row"])
 
     def _read(self, model, passes: list[tuple], path_B) -> list[States]:
         """The joint states of each pass, all in one call."""
@@ -250,6 +266,12 @@ class QueryRetrieval:
             stop_gradient=loss["stop_gradient"],
         )
         bias = None if model.logit_bias is None else model.logit_bias[...]
+        if self.hard:
+            key_B, own = jax.random.wrap_key_data(encoded["draw"]), Rule(label_mode="mask")
+            drawn, _ = draw_partners(
+                key_B, encoded["query"], products, scale, mesh=mesh, rule=own, known_BxK=batch["known"]
+            )
+            more += (_at(products, drawn, mesh),)
         losses["qpc"], found = candidate_loss(encoded["query"], products, scale, rule=rule, bias=bias, more=more, **how)
         metrics |= found
         hard = Rule(label_mode="mask")
@@ -304,12 +326,27 @@ class QueryRetrieval:
         return params | {"logit_scale": jnp.clip(params["logit_scale"], low, high)}
 
     def embed(self, model: QueryProductTowers, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
-        """Unit vectors (B,D) float32 of "product", of its "image" or "text" alone; "query" reads texts as queries."""
-        of_products = tuple(view for view in views if view != "query")
-        vectors = encoders.embed_views(batch, of_products, lambda shown: model.product_vector(read(model.joint, shown)))
+        """Unit vectors (B,D) float32 of "product", of its "image" or "text" alone; "query" reads texts as queries.
+
+        `id_row` of the batch, int32 (B,), counts for "product" where ids are embedded.
+        """
+        embed = lambda shown: model.product_vector(read(model.joint, shown), shown.get("id_row"))
+        alone = {name: x for name, x in batch.items() if name != "id_row"}
+        vectors = encoders.embed_views(alone, tuple(view for view in views if view in ("image", "text")), embed)
+        if "product" in views:
+            vectors |= encoders.embed_views(batch, ("product",), embed)
         if "query" in views:
             vectors["query"] = model.query_vector(model.read_queries(batch["text_ids"], batch["text_mask"]))
         return vectors
+
+
+def _at(products: Candidates, drawn, mesh) -> Candidates:
+    """The products that rows have drawn, as further negatives of all rows."""
+    index_B, found_B = drawn
+    embedding, key, valid, group = fetch_rows(
+        (products.embedding_CxD, products.key_C, products.valid_C, products.group_CxG), index_B, mesh=mesh
+    )
+    return Candidates(embedding, key, valid & found_B, group_CxG=group)
 
 
 def _word_loss(model, states_BxLxW, chosen: Chosen, target_BxM, token_VxW):

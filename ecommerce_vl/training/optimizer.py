@@ -17,6 +17,7 @@ from ecommerce_vl.training.sharding import path_name
 
 RULES = ("adamw", "muon")
 LR_RULES = {"constant": 0.0, "sqrt": 0.5, "linear": 1.0}  # the power of the batch size that the rate follows
+BELOW_BLOCKS = r"(.*?)(token|position|\w+_position|cls|absent|modality|mask_patch|stem/.*|transformer/embed_norm/.*)$"
 DECAYED = ("kernel", "token")  # by name: stacked biases have two axes, so the number of axes does not tell
 
 
@@ -61,6 +62,9 @@ def learning_rate(config, stages: Sequence[Stage]) -> Callable[[Any], Any]:
 def make_optimizer(config, *, schedule: Callable[[Any], Any]) -> optax.GradientTransformation:
     """Clipping by global norm, then the rule that `config.name` names; weight decay on `DECAYED` parameters only.
 
+    `config.frozen_blocks`: the share of each tower's blocks, from the bottom, that stays as it is with all that comes
+    before the blocks. They cost a backward pass all the same, since the layers of a stack are one array.
+
     `config.locked`: regular expressions of paths whose parameters stay as they are and have no optimizer state (LiT,
     2111.07991). `config.layer_decay` below 1: the rate of a block is that of the one above times this, that of what
     comes before the blocks once more so; what lies above the blocks has the whole rate (BEiT, 2106.08254).
@@ -88,7 +92,12 @@ def make_optimizer(config, *, schedule: Callable[[Any], Any]) -> optax.GradientT
         raise ValueError(f"optimizer.name is {config['name']!r}; expected one of {', '.join(RULES)}")
     rule = optax.chain(optax.clip_by_global_norm(config["grad_clip"]), rule)
     if config.get("layer_decay", 1.0) != 1.0:
-        rule = optax.chain(rule, _by_layer(config["layer_decay"]))
+        decay = config["layer_decay"]
+        rule = optax.chain(rule, _by_layer(lambda above, depth: decay**above))
+    if frozen := config.get("frozen_blocks", 0.0):
+        if not 0 <= frozen <= 1:
+            raise ValueError(f"optimizer.frozen_blocks is {frozen}; expected a share from 0 to 1")
+        rule = optax.chain(rule, _by_layer(lambda above, depth: np.asarray(above < depth - round(frozen * depth))))
     if not config.get("locked"):
         return rule
     rules = {"trained": rule, "locked": optax.set_to_zero()}
@@ -109,8 +118,11 @@ def is_locked(params, patterns: Sequence[str]) -> Any:
     return jax.tree_util.tree_map_with_path(locked, params)
 
 
-def _by_layer(decay: float) -> optax.GradientTransformation:
-    """Updates times decay^(blocks above), block by block of a stack."""
+def _by_layer(factor_of: Callable[[Any, int], Any]) -> optax.GradientTransformation:
+    """Updates times a factor of (blocks above, blocks in all), block by block of a stack.
+
+    What comes before the blocks has as many above it as there are.
+    """
 
     def update(updates, state, params=None):
         paths, structure = jax.tree_util.tree_flatten_with_path(updates)
@@ -123,9 +135,10 @@ def _by_layer(decay: float) -> optax.GradientTransformation:
         def factor(path, leaf):
             if "transformer/blocks/" in path:
                 exponents = np.arange(leaf.shape[0])[::-1].reshape(-1, *(1,) * (leaf.ndim - 1))
-                return (decay**exponents).astype(np.float32)
-            below = re.match(r"(.*?)(token|position|\w+_position|cls|stem/.*|transformer/embed_norm/.*)$", path)
-            return decay ** depths[below[1]] if below and below[1] in depths else 1.0
+                return np.asarray(factor_of(exponents, leaf.shape[0]), np.float32)
+            below = re.match(BELOW_BLOCKS, path)
+            depth = depths.get(below[1]) if below else None
+            return 1.0 if depth is None else np.float32(factor_of(depth, depth))
 
         scaled = [factor(path_name(path), leaf) * leaf for path, leaf in paths]
         return jax.tree.unflatten(structure, scaled), state

@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 RULES: tuple[tuple[str, P], ...] = (
     (r"blocks/.*/(query|key|value|up)/kernel$", P(None, None, "fsdp")),
     (r"blocks/.*/(out|down)/kernel$", P(None, "fsdp", None)),
-    (r"token$", P("fsdp", None)),
+    (r"(token|recall/table)$", P("fsdp", None)),
     (r"extra/.*bank/(embedding|key|valid|group)_", P(("data", "fsdp"))),
     (r"stem/.*(down|projection)/kernel$", P(None, "fsdp")),
     (r"stem/.*mix/kernel$", P(None, None, None, "fsdp")),

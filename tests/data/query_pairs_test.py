@@ -13,12 +13,14 @@ from ecommerce_vl.data.batches import ToExample, training_batches
 from ecommerce_vl.data.derived_queries import MAX_PRODUCTS, derived_queries
 from ecommerce_vl.data.images import Augment, ImagePipeline
 from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.data.product_ids import NO_ID, id_row
 from ecommerce_vl.data.query_pairs import NO_KEY, QueryPairs
 from ecommerce_vl.data.sources import open_source
 from ecommerce_vl.data.text import TextTemplate
 from ecommerce_vl.data.tokenizer import train_tokenizer
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.losses import candidates
+from ecommerce_vl.models import recall
 
 OPTIONS = {"source": "query_pairs", "queries": "", "query_power": 0.5, "known": 4, "keywords": 3, "rows": "all"}
 BATCH = 8
@@ -97,6 +99,18 @@ def test_the_batch_is_the_documented_tree_and_the_same_for_all_processes(prepare
         *([*b["query"].values(), b["known"], b["weight"], b["product"]["image"]] for b in (batch, *parts)), strict=True
     ):
         np.testing.assert_array_equal(rows, np.stack([one, other], axis=1).reshape(rows.shape))
+
+
+def test_rows_of_ids_follow_the_ids_and_not_their_order(prepared, to_example):
+    source = QueryPairs(prepared[0], OPTIONS | {"id_rows": 1000})
+    (batch,) = batches(source, to_example, range(1))
+    ids = {item["product"]["product_key"]: item["product"]["id"] for item in (source.items[i] for i in range(8))}
+    found = batch["product"]["id_row"]
+    assert found.dtype == np.int32 and found.min() >= 0 and found.max() < 1000
+    assert found.tolist() == [id_row(ids[key], num_rows=1000) for key in batch["product"]["product_key"]]
+    assert (
+        len(set(found)) == len(set(batch["product"]["product_key"])) and id_row("", num_rows=9) == NO_ID == recall.NO_ID
+    )
 
 
 def test_queries_are_drawn_by_the_root_of_their_clicks(prepared):

@@ -19,8 +19,11 @@ def jpeg(colour, size=(80, 100)):
     return encoded.getvalue()
 
 
-def write_catalog(folder: Path) -> Path:
-    """20 products: SKU-00 has no title, SKU-01 no picture, SKU-02 neither that the fake encoder can read."""
+def write_catalog(folder: Path, edit=lambda rows: rows) -> Path:
+    """20 products: SKU-00 has no title, SKU-01 no picture, SKU-02 neither that the fake encoder can read.
+
+    `edit` gives other rows of the feed than these; pictures are N.jpg in `folder`.
+    """
     from configs.prepare import get_config
     from ecommerce_vl.data.preparation import prepare_feed
 
@@ -42,7 +45,7 @@ def write_catalog(folder: Path) -> Path:
             }
         )
     feed = folder / "feed.jsonl"
-    feed.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    feed.write_text("".join(json.dumps(row) + "\n" for row in edit(rows)))
     config = get_config("raw").to_dict() | {"rows_per_shard": 4}  # one colour would be blank
     out = folder / "data"
     prepare_feed(str(feed), out, config=config, progress=lambda label: lambda done, total: None)

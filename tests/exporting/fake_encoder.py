@@ -19,12 +19,14 @@ class FakeEncoder:
         self.preprocess, self.fusion = {"size": 64}, {"kind": "norm(image + text)"}
         self.text = {"tokenizer_digest": "t" * 64, "max_length": 16, "template": "title"}
         self.space_id, self.calls_left, self.drop_rows = space_id, fail_after, drop_rows
+        self.seen = []  # ids of the products that it embedded
 
     def embed_views(self, records):
         if self.calls_left is not None:
             self.calls_left -= 1
             if self.calls_left < 0:
                 raise KeyboardInterrupt
+        self.seen += [record["id"] for record in records]
         image = np.stack([self._image(record["images"][0] if record["images"] else None) for record in records])
         text = np.stack([self._text(record["title"]) for record in records])
         both = np.nan_to_num(image) + np.nan_to_num(text)

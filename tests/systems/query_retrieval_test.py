@@ -1,4 +1,4 @@
-"""Query retrieval and MAKE as systems: the same step on every mesh and in streams, bank, independence of towers."""
+"""Query retrieval, MAKE and fine-tuning as systems: one step on every mesh and in streams, bank, towers, ids."""
 
 import functools
 
@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType
 
-from configs import make, query_retrieval
+from configs import make, query_finetune, query_retrieval
 from ecommerce_vl.losses.candidates import NO_KEY, Candidates, Rule
 from ecommerce_vl.losses.contrastive import candidate_loss, candidate_softmax
 from ecommerce_vl.systems import build_system
@@ -31,6 +31,8 @@ def config_of(variant=query_retrieval, **changes):
     config.text.max_length, config.text.query_length = LENGTH, QUERY
     config.embed_dim, config.mpm.pool, config.mlm.ratio, config.mpm.ratio = 8, 32, 0.3, 0.3
     config.bank.size, config.bank.start_step = 2 * ROWS, 1
+    if "id_rows" in config.data:
+        config.data.id_rows = 4 * ROWS
     config.update_from_flattened_dict(changes)
     return config.to_dict()
 
@@ -61,6 +63,7 @@ def batch_of(rows=ROWS, seed=0):
             "catalog_key": np.where(np.arange(rows) % 7 == 0, 7, -1 - np.arange(rows)).astype(np.int32),
             "group_key": -1 - np.arange(rows, dtype=np.int32),
             "category_key": (np.arange(rows) // 4).astype(np.int32),
+            "id_row": np.arange(rows, dtype=np.int32),
         },
         "weight": rng.uniform(0.2, 5, rows).astype(np.float32),
         "known": np.where(np.arange(4) == 0, np.arange(rows)[:, None], NO_KEY).astype(np.int32),
@@ -139,6 +142,7 @@ def test_the_loss_is_the_same_on_eight_devices_and_in_streams():
         pytest.param(query_retrieval, (2, 1), 1, id="2-devices"),
         pytest.param(query_retrieval, (4, 1), 4, id="4-devices-4-streams"),
         pytest.param(make, (8, 1), 2, id="make-8-devices-2-streams"),
+        pytest.param(query_finetune, (2, 4), 2, id="finetune-8-devices-2-streams"),
     ],
 )
 def test_a_step_is_the_same_on_every_mesh_and_in_streams(variant, shape, streams):
@@ -239,6 +243,51 @@ def test_a_group_of_one_row_has_no_negatives_and_all_rows_are_cross_device():
     assert loss(1, mesh_of(1, 1)) == pytest.approx(0, abs=1e-6)
     assert loss(8, mesh_of(1, 1)) == pytest.approx(loss(0, mesh_of(1, 1)), abs=1e-6)
     assert loss(0, mesh_of(4, 1)) == pytest.approx(loss(0, mesh_of(1, 1)), abs=1e-5)
+
+
+def test_fine_tuning_begins_with_the_pretrained_space():
+    _, pretrained = model_of(config_of())
+    system, tuned = model_of(config_of(query_finetune))
+    fresh = system.build(nnx.Rngs(0)).recall
+    nnx.update(tuned, nnx.state(pretrained).filter(lambda path, _: path[0] in ("joint", "projection")))
+    nnx.update(tuned.recall, nnx.state(fresh))
+    product = batch_of()["product"]
+    embed = lambda model, of: jax.jit(lambda rows: of.embed(model, rows, system.views))(product)
+    for view, vectors in embed(tuned, system).items():
+        np.testing.assert_allclose(vectors, embed(pretrained, system_of(config_of()))[view], atol=1e-5, err_msg=view)
+
+
+def test_an_id_is_embedded_where_it_was_trained_and_content_is_all_elsewhere():
+    state, rows = alone(query_finetune)
+    system = system_of(config_of(query_finetune))
+    begun = stirred(nnx.to_pure_dict(nnx.split(system.build(nnx.Rngs(0)))[1]))["recall"]["table"]
+    table = state.params["recall"]["table"] - begun  # what training gave
+    trained = table.any(axis=1)
+    assert table.shape == (4 * ROWS, 8) and trained[:ROWS].sum() > ROWS // 2 and not trained[ROWS:].any()
+    assert not trained[9], "a row that is not valid trains nothing"
+    params = state.params | {"recall": state.params["recall"] | {"table": table}}
+    model = nnx.merge(define_model(system)[0], jax.tree.map(jnp.asarray, params))
+    embed = jax.jit(lambda rows: system.embed(model, rows, ("product",))["product"])
+    product = batch_of()["product"]
+    by_id = {"own": product["id_row"], "new": product["id_row"] + ROWS, "none": np.full(ROWS, -1, np.int32)}
+    found = {name: embed({**product, "id_row": ids}) for name, ids in by_id.items()}
+    np.testing.assert_array_equal(found["new"], found["none"])
+    assert (np.abs(found["own"] - found["none"]).max(axis=1) > 1e-4).tolist() == trained[:ROWS].tolist()
+    np.testing.assert_allclose(np.linalg.norm(found["own"], axis=1), 1, atol=1e-5)
+    assert {name for name in rows[0] if name.startswith("loss_")} == {"loss_qpc"}
+
+
+def test_hard_products_are_as_many_as_random_ones():
+    _, rows = alone(query_finetune)
+    _, without = run(config_of(query_finetune, **{"loss.hard": False}), mesh_of(1, 1), steps=1)
+    random, both = float(without[0]["negatives_per_row"]), float(rows[0]["negatives_per_row"])
+    assert random < both <= random + ROWS, "a row may have drawn what another row must not meet"
+    assert float(rows[0]["loss"]) > float(without[0]["loss"])
+
+
+def test_a_wrong_share_of_lost_ids_is_named():
+    with pytest.raises(ValueError, match="ids.dropout is 1.0; expected 0 to less than 1"):
+        system_of(config_of(query_finetune, **{"ids.dropout": 1.0}))
 
 
 @pytest.mark.long

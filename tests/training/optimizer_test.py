@@ -70,3 +70,24 @@ def test_muon_moves_every_direction_of_a_kernel_alike_and_the_layers_of_a_stack_
 def test_an_unknown_rule_is_named():
     with pytest.raises(ValueError, match="optimizer.name is 'sgd'; expected one of adamw, muon"):
         make_optimizer(FIELDS | {"name": "sgd"}, schedule=lambda step: 1.0)
+
+
+def test_frozen_blocks_stay_with_what_comes_before_them_and_the_others_move():
+    params = {
+        "joint": {
+            "token": jnp.ones((4, 3)),
+            "stem": {"projection": {"kernel": jnp.ones((3, 3))}},
+            "transformer": {"blocks": {"kernel": jnp.ones((4, 3, 3))}, "norm": {"scale": jnp.ones(3)}},
+        },
+        "projection": {"kernel": jnp.ones((3, 2))},
+    }
+    optimizer = make_optimizer(FIELDS | {"frozen_blocks": 0.5}, schedule=lambda step: 1.0)
+    gradients = {**_zeros(params), "projection": {"kernel": jnp.ones((3, 2))}}
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)  # decay alone moves the blocks
+    joint = updates["joint"]
+    moved = np.abs(joint["transformer"]["blocks"]["kernel"]).max(axis=(1, 2)) > 0
+    assert moved.tolist() == [False, False, True, True] and not joint["token"].any()
+    assert not joint["stem"]["projection"]["kernel"].any()
+    assert (updates["projection"]["kernel"] != 0).all()
+    with pytest.raises(ValueError, match=r"optimizer\.frozen_blocks is 2; expected a share"):
+        make_optimizer(FIELDS | {"frozen_blocks": 2}, schedule=lambda step: 1.0)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType
 
-from configs import eclip, item, make, myntra, query_retrieval, quickstart, same_style
+from configs import eclip, item, make, myntra, query_finetune, query_retrieval, quickstart, same_style
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.mesh import batch_sharding, make_mesh
@@ -20,7 +20,12 @@ from ecommerce_vl.training.state import define_model, make_state
 from ecommerce_vl.training.step import make_train_step
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-CONFIGS = {"quickstart": quickstart.get_config, "myntra": myntra.get_config, "make-base": make.get_config} | {
+CONFIGS = {
+    "quickstart": quickstart.get_config,
+    "myntra": myntra.get_config,
+    "make-base": make.get_config,
+    "query_finetune-base": query_finetune.get_config,
+} | {
     f"{system}-{size}": lambda config=config, size=size: config.get_config(size)
     for system, config, sizes in (
         ("eclip", eclip, eclip.SIZES),

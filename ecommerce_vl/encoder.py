@@ -176,12 +176,11 @@ class Encoder:
 
         Errors: UserError for a path where there is no file.
         """
-        return self._run(*_inputs(records, self.template), views=("product",))["product"]
+        return self._run(**_inputs(records, self.template), views=("product",))["product"]
 
     def embed_views(self, records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """Vectors (N,D) of the views "image", "text" and "product" in one pass; NaN where the modality is absent."""
-        ids = [record.get("id") or "" for record in records]
-        return self._run(*_inputs(records, self.template), ids=ids, views=("image", "text", "product"))
+        return self._run(**_inputs(records, self.template), views=("image", "text", "product"))
 
     def embed_images(self, images: Sequence[ImageLike]) -> np.ndarray:
         """One vector (N,D) float32 a picture: encoded bytes, a path, or a PIL image.
@@ -233,7 +232,7 @@ class Encoder:
             return fine_tune_classifier(
                 lambda params, batch: self._embed(params, batch, (view,))[view],
                 self.params,
-                lambda records: self._batch(*_inputs(records, self.template), pool=pool, strict=False),
+                lambda records: self._batch(**_inputs(records, self.template), pool=pool, strict=False),
                 train=train,
                 validation=validation,
                 test=test,
@@ -266,13 +265,13 @@ class Encoder:
         sum_NxD = vectors["image"] + weight * np.nan_to_num(vectors["text"])
         return sum_NxD / np.maximum(np.linalg.norm(sum_NxD, axis=1, keepdims=True), 1e-12)
 
-    def _run(self, images, texts, *, views, ids=None, strict=False) -> dict[str, np.ndarray]:
+    def _run(self, images, texts, *, views, product_ids=None, strict=False) -> dict[str, np.ndarray]:
         out = {view: np.full((len(texts), self.dim), np.nan, np.float32) for view in views}
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             for start in range(0, len(texts), self.batch_size):
                 rows = slice(start, min(start + self.batch_size, len(texts)))
-                own = ids[rows] if ids else ()
-                batch = self._batch(list(images[rows]), texts[rows], ids=own, pool=pool, strict=strict)
+                own = product_ids[rows] if product_ids else ()
+                batch = self._batch(list(images[rows]), texts[rows], product_ids=own, pool=pool, strict=strict)
                 present = {"image": batch["has_image"], "text": batch["has_text"]}
                 present["product"] = batch["has_image"] | batch["has_text"]
                 vectors = jax.device_get(self._embed(self.params, batch, views))
@@ -284,7 +283,7 @@ class Encoder:
                     out[view][rows] = np.where(shown[:, None], found, np.nan)
         return out
 
-    def _batch(self, images, texts, *, pool, strict, ids=()) -> dict[str, np.ndarray]:
+    def _batch(self, images, texts, *, pool, strict, product_ids=()) -> dict[str, np.ndarray]:
         """Arrays of `batch_size` rows, or the next power of two for less, so that few shapes are compiled."""
         num_rows = _padded(len(texts), most=self.batch_size)
         size = self.pipeline.size
@@ -299,7 +298,7 @@ class Encoder:
             ids, mask = self.tokenizer([*texts, *[""] * (num_rows - len(texts))])
         rows = np.full(num_rows, NO_ID, np.int32)
         if self._id_rows:
-            rows[: len(ids)] = [id_row(name, num_rows=self._id_rows) for name in ids]
+            rows[: len(product_ids)] = [id_row(name, num_rows=self._id_rows) for name in product_ids]
         return {
             **({"id_row": rows} if self._id_rows else {}),
             "image": pixels,
@@ -325,10 +324,13 @@ class Encoder:
             return None
 
 
-def _inputs(records: Sequence[Mapping[str, Any]], template: TextTemplate) -> tuple[list, list[str]]:
-    """The main pictures and the texts of records."""
-    texts = [template.title({"title": record.get("title") or ""}) for record in records]
-    return [_main_picture(record) for record in records], texts
+def _inputs(records: Sequence[Mapping[str, Any]], template: TextTemplate) -> dict[str, list]:
+    """The main pictures, the texts and the ids of records, empty where there is none."""
+    return {
+        "images": [_main_picture(record) for record in records],
+        "texts": [template.title({"title": record.get("title") or ""}) for record in records],
+        "product_ids": [record.get("id") or "" for record in records],
+    }
 
 
 def _padded(num_rows: int, *, most: int) -> int:

@@ -149,8 +149,7 @@ class Encoder:
     @property
     def modalities(self) -> tuple[str, ...]:
         """ "image", "text" or both: what it reads; it has no vectors of anything else."""
-        reads = {"image": getattr(self._system, "reads_images", True), "text": self.tokenizer is not None}
-        return tuple(name for name, can in reads.items() if can)
+        return tuple(name for name in ("image", "text") if name in self.config)
 
     @property
     def space_id(self) -> str:

@@ -20,7 +20,7 @@ from ecommerce_vl.data.tokenizer import load_tokenizer, tokenizer_digest
 from ecommerce_vl.encoder import Encoder, content_hash, text_of
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.models.dual import DualEncoder, unit
-from ecommerce_vl.systems.encoders import VIEWS, published
+from ecommerce_vl.systems.encoders import VIEWS, dual_encoder
 from ecommerce_vl.training.checkpoint import digests
 from ecommerce_vl.training.initial import overlay
 from ecommerce_vl.training.sharding import path_name
@@ -42,27 +42,10 @@ class ZeroShot:
 
     def __init__(self, config: Mapping[str, Any], *, vocab_size: int):
         self.config, self.vocab_size = config, vocab_size
-        self.reads_images = "image" in config
 
     def build(self, rngs: nnx.Rngs) -> DualEncoder:
-        """The towers, in float32."""
-        shared = ("width", "depth", "heads", "mlp_ratio", "pool")
-        fixed = {"drop_path": 0.0, "remat": "none"}
-        image, text = self.config.get("image"), self.config.get("text")
-        return DualEncoder(
-            image=image
-            and {name: image[name] for name in (*shared, "patch_size", "stem", "mean", "std")}
-            | {"image_size": image["size"], **fixed, **published(image, "cls_token")},
-            text=text
-            and {name: text[name] for name in (*shared, "max_length")}
-            | {"vocab_size": self.vocab_size, **fixed, **published(text, "padding")},
-            embed_dim=self.config["embed_dim"],
-            temperature_init=1.0,
-            image_projection=image["projection"] if image else "none",
-            text_projection=text["projection"] if text else "none",
-            dtype=jnp.dtype("float32"),
-            rngs=rngs,
-        )
+        """The towers that the folder has."""
+        return dual_encoder(self.config, vocab_size=self.vocab_size, rngs=rngs)
 
     def embed(self, model: DualEncoder, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
         """Unit vectors (B,D) float32 of each view; zeros of a modality that the model cannot read."""
@@ -89,14 +72,16 @@ def from_pretrained(folder: str | Path, *, max_length: int | None = None, log: C
     tensors = source.tensors()
     parts = source.family.config
     config: dict[str, Any] = {"init": {}, "seed": 0, "system": source.kind, "size": source.path.name}
+    config |= {"dtype": "float32", "temperature_init": 1.0}
+    evaluated = {"drop_path": 0.0, "remat": "none"}
     if "image" in parts:
         pictures = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "resize": "stretch", "interpolation": "bilinear"}
         pictures |= source.preprocessing()
         defaults = {"pool": "cls", "projection": "linear" if "dual" in parts else "none"}
-        config["image"] = merged(defaults, parts["image"]) | {"size": 224} | pictures
+        config["image"] = merged(evaluated | defaults, parts["image"]) | {"size": 224} | pictures
     if "text" in parts:
         defaults = {"pool": _sentence_pool(source.path), "projection": "linear" if "dual" in parts else "none"}
-        config["text"] = merged(defaults, parts["text"])
+        config["text"] = merged(evaluated | defaults, parts["text"])
         config["text"]["max_length"] = _max_length(source, tensors, max_length)
     config = merged(config, parts.get("dual", {}))
     part = "dual" if "dual" in parts else next(iter({"image", "text"} & set(parts)))
@@ -113,12 +98,11 @@ def from_pretrained(folder: str | Path, *, max_length: int | None = None, log: C
     given = initial(config, {path_name(path): leaf.shape for path, leaf in paths}, log=log)
     params = overlay(params, given)
     pictures = config.get("image", {"size": 1, "mean": (0.0,) * 3, "std": (1.0,) * 3})
-    fields = ("size", "mean", "std", "resize", "interpolation", "crop_share")
     return Encoder(
         config,
         system=system,
         params=params,
-        pipeline=ImagePipeline(**{name: pictures[name] for name in fields if name in pictures}),
+        pipeline=ImagePipeline.of(pictures),
         tokenizer=tokenizer,
         text=text_of(digest, config) if tokenizer else {},
         digest=content_hash(digests({"params": params})),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -150,6 +152,15 @@ class ImagePipeline:
     decoder: str = "libjpeg-turbo, Pillow"
     crop_share: float = 1.0
 
+    @classmethod
+    def of(cls, image: Mapping[str, Any]) -> ImagePipeline:
+        """That of `config.image`, of which other fields are the model's.
+
+        Errors: ValueError for a value that is none of the choices.
+        """
+        own = ("size", "mean", "std", "resize", "interpolation", "crop_share")
+        return cls(**{name: image[name] for name in own if name in image})
+
     def __post_init__(self):
         for field, choices in (("resize", RESIZES), ("interpolation", INTERPOLATIONS)):
             if getattr(self, field) not in choices:
@@ -166,9 +177,8 @@ class ImagePipeline:
         if rng is not None and augment is not None:
             if self.resize == "crop":
                 image = _middle(image, min(image.size))
-            elif (
-                self.resize == "pad" and image.width != image.height
-            ):  # a square of the longer side would undo the limit on pixels
+            elif self.resize == "pad" and image.width != image.height:
+                # A square of the longer side would undo the limit on pixels.
                 image.thumbnail((2 * self.size, 2 * self.size), Image.Resampling.BICUBIC)
             return augment(_square(image) if self.resize == "pad" else image, size=self.size, rng=rng)
         return self.fit(image)

@@ -25,7 +25,6 @@ from ecommerce_vl.evaluation import (
 from ecommerce_vl.evaluation.products import EmbeddedProducts
 from ecommerce_vl.evaluation.results import Results
 
-BASELINES = context.BASELINES
 FAMILIES = (
     product_retrieval,
     cross_modal,

@@ -20,17 +20,19 @@ VIEWS = ("image", "text", "product")
 
 
 def dual_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> DualEncoder:
-    """Two towers, from `config.image` and `config.text`."""
-    image, text = config["image"], config["text"]
+    """Two towers, from `config.image` and `config.text`; of a published model of one modality, the one that it has."""
+    image, text = config.get("image"), config.get("text")
     shared = ("width", "depth", "heads", "mlp_ratio", "pool", "drop_path", "remat")
     return DualEncoder(
-        image={name: image[name] for name in (*shared, "patch_size", "stem", "mean", "std")}
+        image=image
+        and {name: image[name] for name in (*shared, "patch_size", "stem", "mean", "std")}
         | {"image_size": image["size"], **published(image, "cls_token")},
-        text={name: text[name] for name in (*shared, "max_length")}
+        text=text
+        and {name: text[name] for name in (*shared, "max_length")}
         | {"vocab_size": vocab_size, **published(text, "padding")},
         embed_dim=config["embed_dim"],
         temperature_init=config["temperature_init"],
-        **{f"{name}_projection": config[name].get("projection", "linear") for name in ("image", "text")},
+        **{f"{name}_projection": config.get(name, {}).get("projection", "linear") for name in ("image", "text")},
         dtype=compute_dtype(config["dtype"]),
         rngs=rngs,
     )
@@ -84,11 +86,10 @@ def embed_views(
 ) -> dict[str, jax.Array]:
     """{view: vectors (B,D)} by a joint encoder: "image" and "text" hide the other slot, "product" shows what there is.
 
-    Args:
-      embed: batch -> vectors (B,D); the batch of "text" has no pixels, see `JointEncoder`.
+    All views have the same positions, so that a product without a picture has, to the bit, the vector of its text.
     """
     absent_B = jnp.zeros(len(batch["text_ids"]), bool)
-    hidden = {"image": {"has_text": absent_B}, "text": {"image": None, "has_image": absent_B}, "product": {}}
+    hidden = {"image": {"has_text": absent_B}, "text": {"has_image": absent_B}, "product": {}}
     return {view: embed({**batch, **hidden[view]}) for view in views}
 
 

@@ -41,7 +41,6 @@ from ecommerce_vl.training.step import make_train_step
 from ecommerce_vl.training.streams import rows_per_stream
 from ecommerce_vl.training.writer import MetricWriter, NoWriter
 
-PIPELINE = ("size", "mean", "std", "resize", "interpolation", "crop_share")  # fields of `config.image`
 FINISHED, STOPPED = "finished", "stopped"
 
 
@@ -117,7 +116,7 @@ def _train(
     if meta is not None:
         _check_same_run(meta, unit, workdir=workdir)
     with _naming_the_key(config):
-        pipeline = ImagePipeline(**{name: config["image"][name] for name in PIPELINE if name in config["image"]})
+        pipeline = ImagePipeline.of(config["image"])
         to_example = _to_example(config, pipeline, tokenizer)
         order = source.order(batch_size=batch_size, seed=config["seed"])
     log(

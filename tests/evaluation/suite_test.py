@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecommerce_vl.evaluation import suite
+from ecommerce_vl.evaluation import context, suite
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_baselines_share_the_pool_of_the_model(results):
         if parts[-1] == "precision_at_coverage":  # only where a method was sure of anything
             continue
         if set(parts) & {"random", "tfidf", "colour_histogram", "colour_edges", "untrained"}:
-            kept = [part for part in parts if part not in suite.BASELINES]
+            kept = [part for part in parts if part not in context.BASELINES]
             model = results.metrics["/".join(kept)]
             for shared in ("n", "candidates", "coverage"):
                 assert entry[shared] == model[shared], (key, shared)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,4 +91,5 @@ def test_doors_train_evaluate_export_and_search_a_system_that_they_do_not_know(s
     metrics = json.loads((tmp_path / "eval" / "metrics.json").read_text())
     assert metrics["image_text/i2t/mrr"]["n"] > 0 and metrics["category/text/knn/top1"]["n"] > 0
     door("export", run, data, f"--out={tmp_path / 'vectors'}")
-    assert "red" in door("search", run, vectors, "--query=red cotton dress").lower()
+    shown = door("search", run, vectors, "--query=red cotton dress", "--k=7")
+    assert len(re.findall(r"^ +\d+ +-?\d\.\d+ +P\d+ ", shown, flags=re.MULTILINE)) == 7, shown

@@ -1,144 +1,94 @@
-"""What each objective of ITEm is worth: arms of the loss, several seeds, one table with intervals over the seeds.
+"""What each objective of ITEm is worth: arms of the loss over seeds, one table (`benchmarks/ablation.py`).
 
-    python -m benchmarks.item_ablation --data=DATA --out=RUNS --config=sample --seeds=3 [--arms full -gmlm -gmim …]
+    python -m benchmarks.item_ablation --data=DATA --out=RUNS --config=sample [--seeds=3] [--arms full -gmlm -gmim …]
 
-Every arm sees the same products in the same order with the same masks for as many samples; only weights of the loss
-are zero, and with them the work of their heads. Measured on the test split: same-product hit@1 by picture, title and
-both against both, raw and without the training mean; leaf category by a linear probe; the dominance probe. A run that
-is finished is not trained again, and one whose numbers are written is not measured again: the same command goes on.
+The arms see the same masks too; only weights of the loss are zero, and with them the work of their heads. Measured:
+same-product hit@1 by picture, title and both against both, raw and without the training mean; leaf category by a
+linear probe; the dominance probe.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import dataclasses
 from pathlib import Path
 
-import numpy as np
-from scipy import stats
-
 import ecommerce_vl as vl
+from benchmarks.ablation import ablate, arguments
 from configs import item
 from ecommerce_vl.data.prepared import PreparedData
-from ecommerce_vl.evaluation import centred, dominance, embedding, retrieval, suite
+from ecommerce_vl.evaluation import category, centred, dominance, embedding, probes, retrieval
 from ecommerce_vl.evaluation.context import Context
-from ecommerce_vl.systems import build_system
-from ecommerce_vl.training.loop import train
-from ecommerce_vl.training.workdir import write_json
+from ecommerce_vl.evaluation.products import EmbeddedProducts
+from ecommerce_vl.evaluation.results import Results
 
-ARMS = {
-    "full": (),
-    "-gmlm": ("gmlm",),
-    "-gmim": ("gmim",),
-    "-both": ("gmlm", "gmim"),
-    "-mlm": ("mlm",),
-    "-mim": ("mim",),
-    "-itm": ("itm",),
+ARMS = {"full": {}} | {
+    "-" + "-".join(names): {f"loss_weights.{name}": 0.0 for name in names}
+    for names in (("gmlm", "gmim"), ("gmlm",), ("gmim",), ("mlm",), ("mim",), ("itm",))
 }
-METRICS = {  # column -> key of the evaluation
-    "m2m": "same_product/product/hit@1",
-    "i2m": "uni_modal/i2m/hit@1",
-    "t2m": "uni_modal/t2m/hit@1",
-    "m2m c": "centred/m2m/hit@1",
-    "i2m c": "centred/i2m/hit@1",
-    "t2m c": "centred/t2m/hit@1",
-    "leaf": "category/product/linear/top1",
-    "leaf i": "category/image/linear/top1",
-    "drop i": "dominance/product/drop_img",
-    "drop t": "dominance/product/drop_txt",
-    "domin.": "dominance/product/dominance",
-    "shift i": "dominance/product/shift_img",
-    "shift t": "dominance/product/shift_txt",
+METRICS = ("hit@1",)
+SAME_PRODUCT = {
+    f"{letter}2m": retrieval.Setting("uni_modal", f"{letter}2m", view, "product", "catalog", True, METRICS)
+    for letter, view in (("m", "product"), ("i", "image"), ("t", "text"))
 }
-UNI_MODAL = tuple(
-    retrieval.Setting("uni_modal", f"{letter}2m", view, "product", "catalog", True, ("hit@1",))
-    for letter, view in (("i", "image"), ("t", "text"))
-)
+DOMINANCE = {
+    "drop i": "drop_img",
+    "drop t": "drop_txt",
+    "domin.": "dominance",
+    "shift i": "shift_img",
+    "shift t": "shift_txt",
+}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True, help="folder that prepare wrote")
-    parser.add_argument("--out", required=True, type=Path, help="folder of the runs, one an arm and a seed")
-    parser.add_argument("--config", default="sample", help="argument of configs/item.py")
-    parser.add_argument("--samples", type=int, default=0, help="products seen by each run; 0 takes those of the config")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
-    args = parser.parse_args()
-
-    found: dict[str, list[dict]] = {arm: [] for arm in args.arms}
-    for seed in range(args.seeds):  # a pass over all arms first, so that a stopped job has comparable rows
-        for arm in args.arms:
-            run = args.out / f"{arm.replace('-', 'no_')}-{seed}"
-            found[arm].append(measure(run, arm, seed=seed, args=args))
-            print(f"{arm:6} seed {seed}  " + "  ".join(f"{k} {v:.3f}" for k, v in found[arm][-1].items()), flush=True)
-    print_table(found, seeds=args.seeds)
-
-
-def measure(run: Path, arm: str, *, seed: int, args: argparse.Namespace) -> dict[str, float]:
-    """Column -> value of one run, trained and measured if it is not yet."""
-    file = run / "ablation.json"
-    if file.exists():
-        return json.loads(file.read_text())
-    config = item.get_config(args.config)
-    config.seed, config.data.path = seed, str(args.data)
-    config.total_samples = args.samples or config.total_samples
-    for name in ARMS[arm]:
-        config.loss_weights[name] = 0.0
-    train(config.to_dict(), run, build_system=build_system, log=lambda line: None)
-    values = evaluate(run, PreparedData(args.data))
-    write_json(file, values)
-    return values
-
-
-def evaluate(run: Path, data: PreparedData) -> dict[str, float]:
-    """Column -> value on the test split; NaN for what the data does not allow."""
-    encoder = vl.load(run)
+def measure(workdir: Path, data: Path, split: str) -> dict[str, float]:
+    """Column -> value; NaN for what the data does not allow. Without catalogs, item groups stand for products."""
+    encoder, prepared = vl.load(workdir), PreparedData(data)
     silent = lambda done, total: None
     splits = {
-        name: embedding.embed(encoder, data.records(name), progress=silent) for name in ("test", "train", "validation")
+        name: embedding.embed(encoder, prepared.records(name), progress=silent)
+        for name in dict.fromkeys((split, "train", "validation"))
     }
-    results = suite.run(splits["test"], train=splits["train"], validation=splits["validation"])
-    context = Context(**splits, encoder=encoder)
+    products = splits[split]
+    if retrieval.missing(products, setting=SAME_PRODUCT["m2m"]):
+        products = dataclasses.replace(products, catalog_keys=products.group_keys)
+    context = Context(test=products, train=splits["train"], validation=splits["validation"], encoder=encoder)
+    results = Results(products=products)
     dominance.run(context, results)
     centred.run(context, results)
-    for setting in UNI_MODAL:
-        if retrieval.missing(context.test, setting=setting):
-            continue
-        pool = retrieval.pool(context.test, setting=setting)
-        vectors = context.test.vectors
-        ranking = retrieval.rank(
-            pool,
-            products=context.test,
-            setting=setting,
-            query_vectors=vectors[setting.query_view],
-            document_vectors=vectors[setting.document_view],
-        )
-        results.add(setting.key, retrieval.measure(ranking, pool=pool, setting=setting))
-    return {column: results.metrics.get(key, {}).get("value", float("nan")) for column, key in METRICS.items()}
+    value = lambda key: results.metrics.get(key, {}).get("value", float("nan"))
+    return {
+        **{column: same_product(products, setting) for column, setting in SAME_PRODUCT.items()},
+        **{f"{column} c": value(f"centred/{column}/hit@1") for column in SAME_PRODUCT},
+        **{name: leaf_accuracy(context, view) for name, view in (("leaf", "product"), ("leaf i", "image"))},
+        **{column: value(f"dominance/product/{key}") for column, key in DOMINANCE.items()},
+    }
 
 
-def print_table(found: dict[str, list[dict]], *, seeds: int) -> None:
-    """Means over seeds with half of their 95 % t interval, and the differences to the full loss, seed by seed."""
-    half = lambda x: stats.t.ppf(0.975, len(x) - 1) * np.std(x, ddof=1) / np.sqrt(len(x)) if len(x) > 1 else np.nan
-    cell = lambda x: f"{np.mean(x):6.3f} ±{half(x):5.3f}"
-    print(f"\ntest split, mean of {seeds} seeds ± half of the 95 % interval over seeds")
-    print("| arm | " + " | ".join(METRICS) + " |")
-    print("| --- |" + " --- |" * len(METRICS))
-    for arm, runs in found.items():
-        print(f"| {arm} | " + " | ".join(cell([run[column] for run in runs]) for column in METRICS) + " |")
-    if "full" not in found or len(found) < 2:
-        return
-    print("\nminus full, of the same seeds")
-    for arm, runs in found.items():
-        if arm == "full":
-            continue
-        gap = {
-            column: [run[column] - whole[column] for run, whole in zip(runs, found["full"], strict=True)]
-            for column in METRICS
-        }
-        print(f"| {arm} | " + " | ".join(cell(gap[column]) for column in METRICS) + " |")
+def same_product(products: EmbeddedProducts, setting: retrieval.Setting) -> float:
+    if retrieval.missing(products, setting=setting):
+        return float("nan")
+    pool = retrieval.pool(products, setting=setting)
+    asked, answering = products.vectors[setting.query_view], products.vectors[setting.document_view]
+    ranking = retrieval.rank(pool, products=products, setting=setting, query_vectors=asked, document_vectors=answering)
+    return float(retrieval.per_query(ranking, setting=setting)["hit@1"].mean())
+
+
+def leaf_accuracy(context: Context, view: str) -> float:
+    """Of a linear probe, over the test products whose leaf category training saw."""
+    splits = {"train": context.train, "validation": context.validation}
+    pool = category.pool(context.test, **splits, view=view)
+    if category.missing(pool):
+        return float("nan")
+    features = lambda products, rows: products.vectors[view][rows]
+    scores, _ = probes.linear_scores(
+        features(context.test, pool.test),
+        train=features(context.train, pool.train),
+        train_y=pool.train_y,
+        validation=features(context.validation, pool.validation),
+        validation_y=pool.validation_y,
+        num_classes=len(pool.classes),
+    )
+    return float((scores.argmax(axis=1) == pool.test_y).mean())
 
 
 if __name__ == "__main__":
-    main()
+    ablate(arguments(__doc__, arms=ARMS).parse_args(), get_config=item.get_config, arms=ARMS, measure=measure)

@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     config.batch_size = 128
     config.total_samples = 16 * 7_445
     config.embed_dim = 256
-    config.image.size = 96
+    config.image.size = 80
     config.image.width, config.image.depth, config.image.heads = 256, 2, 4
     config.image.pool = config.text.pool = "mean"
     config.image.drop_path = 0.1

@@ -66,6 +66,8 @@ EXTRAS = {
         "pyyaml>=6",
         "usearch>=2.16,<3",
         "faiss-cpu>=1.9,<2",
+        "s3fs>=2024.6",  # a feed in a bucket, of
+        "moto[server]>=5,<6",  # a service on this machine
         "nbclient>=0.10,<0.12",  # runs the notebooks
         "ipykernel>=6.29",  # the kernel that they run in
     ],

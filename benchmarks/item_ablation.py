@@ -1,6 +1,6 @@
 """What each objective of ITEm is worth: arms of the loss over seeds, one table (`benchmarks/ablation.py`).
 
-    python -m benchmarks.item_ablation --data=DATA --out=RUNS --config=sample [--seeds=3] [--arms full -gmlm -gmim …]
+    python -m benchmarks.item_ablation --data=DATA --out=RUNS --config=sample [--seeds=3] [--arms full no_gmlm …]
 
 The arms see the same masks too; only weights of the loss are zero, and with them the work of their heads. Measured:
 same-product hit@1 by picture, title and both against both, raw and without the training mean; leaf category by a
@@ -22,7 +22,7 @@ from ecommerce_vl.evaluation.products import EmbeddedProducts
 from ecommerce_vl.evaluation.results import Results
 
 ARMS = {"full": {}} | {
-    "-" + "-".join(names): {f"loss_weights.{name}": 0.0 for name in names}
+    "no_" + "_".join(names): {f"loss_weights.{name}": 0.0 for name in names}
     for names in (("gmlm", "gmim"), ("gmlm",), ("gmim",), ("mlm",), ("mim",), ("itm",))
 }
 METRICS = ("hit@1",)

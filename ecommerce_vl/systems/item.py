@@ -96,12 +96,6 @@ class Item:
 
     views = VIEWS
     fusion = "joint encoder"  # picture and words are read in one pass
-    shown = (
-        ("itm", "itm_accuracy", "5.1%"),
-        ("hard", "itm_hard_accuracy", "5.1%"),
-        *((name, f"loss_{name}", "5.2f") for name in OBJECTIVES[1:]),
-        ("cos", "cosine", "5.2f"),
-    )
 
     def __init__(self, config, *, vocab_size: int, special_ids: Mapping[str, int]):
         one_of("mask_mode", config["mask_mode"], MASK_MODES)
@@ -121,6 +115,12 @@ class Item:
         self.config, self.vocab_size = config, vocab_size
         self.vocabulary = Vocabulary(vocab_size, special_ids)
         self.objectives = tuple(name for name in OBJECTIVES if weights[name] > 0)
+        matching = (("itm", "itm_accuracy", "5.1%"), ("hard", "itm_hard_accuracy", "5.1%"))
+        self.shown = (
+            *(matching if "itm" in self.objectives else ()),
+            *((name, f"loss_{name}", "5.2f") for name in self.objectives if name != "itm"),
+            ("cos", "cosine", "5.2f"),
+        )
 
     def build(self, rngs: nnx.Rngs) -> ItemModel:
         """The encoder and the heads that the config describes."""

@@ -262,12 +262,16 @@ def test_metrics_and_adaptive_weights(model):
     assert all(np.ndim(value) == 0 for value in metrics.values())
 
 
-def test_an_objective_of_weight_zero_is_left_out(model):
+def test_an_objective_of_weight_zero_is_left_out_of_the_loss_and_of_the_log(model):
     config = config_of(**{"loss_weights.gmlm": 0.0, "loss_weights.itm": 0.0})
     system = build_system(config, vocab_size=V, special_ids=SPECIAL)
     net, batch = nnx.merge(*model), batch_of()
     encoded = jax.eval_shape(lambda batch: system.encode(net, batch, RNG), batch)
     assert not {"gmlm", "itm", "itm_accuracy"} & set(encoded) and {"mlm", "mim", "gmim"} <= set(encoded)
+    contrast = lambda encoded, batch: system.contrast(net, encoded, batch, {}, mesh_of(1, 1))
+    _, metrics, _ = jax.eval_shape(contrast, encoded, batch)
+    assert {metric for _, metric, _ in system.shown} <= set(metrics)
+    assert [label for label, _, _ in system.shown] == ["mlm", "mim", "gmim", "cos"]
 
 
 # -- Embedding ---------------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def write_report(
         map=_map(cards, seed=seed),
         training=curves.training(history),
         grids=[_grid(results.grids[key], cards) for key in sorted(results.grids, key=_place)],
-        skipped=_by_reason(results.skipped),
+        skipped=results.skipped_by_reason(),
         count=len(results.products),
     )
     partial = Path(path).with_name(Path(path).name + ".partial")
@@ -203,10 +203,3 @@ def _example(example: figures.Example, grid: figures.Grid, cards: Cards) -> dict
         "answer": cards.card(example.answer_row, view) if example.answer_row >= 0 else None,
         "rank": example.answer_rank,
     }
-
-
-def _by_reason(skipped: Mapping[str, str]) -> dict[str, list[str]]:
-    grouped: dict[str, list[str]] = {}
-    for name, reason in skipped.items():
-        grouped.setdefault(reason, []).append(name)
-    return grouped

@@ -37,3 +37,10 @@ class Results:
     def skip(self, key: str, reason: str) -> None:
         """Notes why `key` has no number."""
         self.skipped[key] = reason
+
+    def skipped_by_reason(self) -> dict[str, list[str]]:
+        """Reason -> the keys that it keeps from a number, both in the order in which they came."""
+        grouped: dict[str, list[str]] = {}
+        for key, reason in self.skipped.items():
+            grouped.setdefault(reason, []).append(key)
+        return grouped

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ecommerce_vl.evaluation.results import Results
 from ecommerce_vl.evaluation.tables import interval, number, tables
 
@@ -20,5 +22,18 @@ def summary(results: Results) -> str:
             )
         if hidden := sum(row.is_model for row in table.rows) - len(table.short):
             lines.append(f"{table.task + ' · …':52s} {hidden} rows more in the report and metrics.json")
-    lines += [f"skipped  {name}: {reason}" for name, reason in results.skipped.items()]
+    lines += [f"skipped  {_in_braces(keys)}: {reason}" for reason, keys in results.skipped_by_reason().items()]
     return "\n".join(lines)
+
+
+def _in_braces(keys: Sequence[str]) -> str:
+    """Keys that differ in their last part together, as a shell writes them: same_product/{image,text}, query."""
+    lasts: dict[str, list[str]] = {}
+    for key in keys:
+        task, _, last = key.rpartition("/")
+        lasts.setdefault(task, []).append(last)
+    found = []
+    for task, names in lasts.items():
+        some = names[0] if len(names) == 1 else "{" + ",".join(names) + "}"
+        found.append(f"{task}/{some}" if task else ", ".join(names))
+    return ", ".join(found)

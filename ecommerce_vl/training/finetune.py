@@ -6,6 +6,7 @@ validation accuracy. Like the loop, this knows no system: an encoder is a functi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
+from ecommerce_vl.progress import duration
 
 LEARNING_RATES = (1e-4, 1e-3)  # peaks, tried in turn
 EPOCHS = 5
@@ -53,7 +56,9 @@ def fine_tune_classifier(
     step, fresh = _make_step(logits, num_steps=EPOCHS * _steps(train[1]))
     scores = partial(_scores, jax.jit(logits), read, num_classes=num_classes)
     best = (-1.0, {}, None)
-    for rate in LEARNING_RATES if len(validation[1]) else LEARNING_RATES[:1]:
+    rates = LEARNING_RATES if len(validation[1]) else LEARNING_RATES[:1]
+    begin_s, left = time.monotonic(), len(rates) * EPOCHS
+    for rate in rates:
         tuned = {"encoder": params, "head": jnp.zeros((dim, num_classes)), "bias": jnp.zeros(num_classes)}
         state, random = fresh(tuned), np.random.default_rng(seed)
         for epoch in range(1, EPOCHS + 1):
@@ -62,7 +67,10 @@ def fine_tune_classifier(
             found = 0.0
             if len(validation[1]):
                 found = float((scores(tuned, validation[0]).argmax(axis=1) == validation[1]).mean())
-            log(f"fine-tune  rate {rate:g}  epoch {epoch}/{EPOCHS}  validation accuracy {found:.3f}")
+            left -= 1
+            eta_s = (time.monotonic() - begin_s) * left / (len(rates) * EPOCHS - left)
+            eta = f"  eta {duration(eta_s)}" if left else ""
+            log(f"fine-tune  rate {rate:g}  epoch {epoch}/{EPOCHS}  validation accuracy {found:.3f}{eta}")
             if found > best[0] or not len(validation[1]):
                 best = (found, {"learning_rate": rate, "epoch": epoch}, tuned)
     return scores(best[2], test), best[1]

@@ -62,10 +62,13 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
     from ecommerce_vl.evaluation import comparison, embedding, following, pair_files, report, slices, suite
     from ecommerce_vl.evaluation import queries as judged_queries
     from ecommerce_vl.evaluation.summary import summary
+    from ecommerce_vl.exporting.index import in_memory, require_library
     from ecommerce_vl.files import write_json
     from ecommerce_vl.progress import Progress
     from ecommerce_vl.training.writer import read_metrics
 
+    if APPROXIMATE.value:
+        require_library("usearch", flag="--approximate")
     workdir = Path(WORKDIR.value)
     pairs = [pair_files.read(file) for file in PAIRS.value]
     published = _published(BASELINE.value)
@@ -85,7 +88,7 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
         others={"untrained": encoder.untrained()} | published,
         records={"test": data.records(SPLIT.value)} | {name: data.records(name) for name in ("train", "validation")},
         queries=queries,
-        approximate=APPROXIMATE.value,
+        index=in_memory if APPROXIMATE.value else None,
         pairs=pairs,
         fine_tune=encoder.fine_tune,
         thorough=THOROUGH.value,

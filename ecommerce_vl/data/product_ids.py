@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ecommerce_vl.data.logs.words import hash64
 
-NO_ID = -1  # of a product without an id; `models/recall.py` knows the same
+NO_ID = -1  # of a product without an id; the model takes any negative row for none
 
 
 def id_row(product_id: str, *, num_rows: int) -> int:

@@ -54,7 +54,8 @@ class Context:
     fine_tune: `(view, train=(records, y), validation=(records, y), test=records, num_classes=C)` -> (scores (N,C) of
       the test records, {what was chosen}); None where the encoder cannot be trained further;
     thorough: also what takes minutes (few-shot, fine-tuning);
-    approximate: also measure an approximate index against exact search (needs the extra `ann`);
+    index: vectors (M,D) -> `approximate.Find`: builds an approximate index, to be measured against exact search; or
+      None;
     seed: of bootstrap, baselines and whatever is drawn.
     """
 
@@ -68,7 +69,7 @@ class Context:
     pairs: Sequence[Any] = ()
     fine_tune: Callable[..., tuple[np.ndarray, dict]] | None = None
     thorough: bool = False
-    approximate: bool = False
+    index: Callable[[np.ndarray], Callable] | None = None
     seed: int = 0
     _cache: dict = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -60,13 +60,13 @@ Search = Callable[[np.ndarray, int, int], np.ndarray]  # vectors (Q,D), k, effor
 Measure = Callable[..., dict[int, dict[str, float]]]  # (Search, efforts=, gallery=, ids=) -> {effort: {"recall@10": x}}
 
 
-def require_library(kind: str) -> None:
-    """Errors: UserError for a kind that is not in `KINDS`, or whose library is not installed."""
+def require_library(kind: str, *, flag: str = "") -> None:
+    """Errors: UserError for a kind that is not in `KINDS`, or whose library is not installed; `flag` asked for it."""
     if kind not in KINDS:
         raise UserError(f"--index={kind}: expected one of {', '.join(KINDS)}")
     if importlib.util.find_spec(KINDS[kind].module) is None:
         raise UserError(
-            f"--index={kind} needs {KINDS[kind].package}, which is not installed; "
+            f"{flag or f'--index={kind}'} needs {KINDS[kind].package}, which is not installed; "
             f"pip install ecommerce_vl[{KINDS[kind].extra}]"
         )
 
@@ -189,6 +189,15 @@ class ProductIndex:
         return [[self.ids[row] for row in rows if row >= 0] for rows in rows_QxK.tolist()], scores_QxK
 
 
+def in_memory(vectors_NxD: np.ndarray) -> Search:
+    """Builds an HNSW index and keeps it: a search of unit rows, -1 past the end of a list.
+
+    One thread adds the rows, in their order, so the same vectors give the same answers.
+    """
+    index = _build(vectors_NxD, kind="usearch", threads=1)
+    return lambda asked, k, effort: _search(index, asked, k=k, effort=effort, kind="usearch")[0]
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / manifest.FILE).read_text(encoding="utf-8"))
@@ -200,14 +209,15 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _build(vectors_NxD: np.ndarray, *, kind: str) -> Any:
+def _build(vectors_NxD: np.ndarray, *, kind: str, threads: int = 0) -> Any:
+    """An index of the rows; `threads` that usearch adds them with, 0 for all."""
     vectors_NxD = np.ascontiguousarray(vectors_NxD, np.float32)
     num_rows, dim = vectors_NxD.shape
     if kind == "usearch":
         from usearch.index import Index
 
         index = Index(ndim=dim, metric="ip", dtype="f32", connectivity=CONNECTIVITY, expansion_add=EFFORT_OF_ADDING)
-        index.add(np.arange(num_rows), vectors_NxD)
+        index.add(np.arange(num_rows), vectors_NxD, threads=threads)
         return index
     import faiss
 

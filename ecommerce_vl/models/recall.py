@@ -15,8 +15,6 @@ from flax import nnx
 
 from ecommerce_vl.models.dual import unit
 
-NO_ID = -1  # of a product without an id
-
 
 class RecallHead(nnx.Module):
     """Args:
@@ -30,10 +28,10 @@ class RecallHead(nnx.Module):
         self.table = nnx.Param(jnp.zeros((id_rows, dim)))
 
     def product_vector(self, vector_BxD: jax.Array, id_row_B: jax.Array | None) -> jax.Array:
-        """Unit vectors (B,D) float32; `id_row_B` is int32, `NO_ID` or None for content alone."""
+        """Unit vectors (B,D) float32; `id_row_B` is int32; negative rows, or None, are of content alone."""
         moved_BxD = self.product(vector_BxD)
         if id_row_B is not None:
-            known_Bx1 = (id_row_B != NO_ID)[:, None]
+            known_Bx1 = (id_row_B >= 0)[:, None]
             moved_BxD += jnp.where(known_Bx1, self.table[...][jnp.maximum(id_row_B, 0)], 0.0)
         return unit(moved_BxD)
 

@@ -32,7 +32,7 @@ from ecommerce_vl.losses.tokens import cross_entropy, global_mean, row_sum
 from ecommerce_vl.models.cross import CrossEncoder
 from ecommerce_vl.models.heads import WordHead
 from ecommerce_vl.models.joint import IMAGE, States
-from ecommerce_vl.models.recall import NO_ID, RecallHead
+from ecommerce_vl.models.recall import RecallHead
 from ecommerce_vl.models.towers import QueryProductTowers, QueryStates
 from ecommerce_vl.models.transformer import linear, one_of
 from ecommerce_vl.systems import encoders
@@ -200,7 +200,7 @@ class QueryRetrieval:
         if not self.id_rows:
             return None
         lost_B = jax.vmap(jax.random.uniform)(key_B) < self.config["ids"]["dropout"]
-        return jnp.where(lost_B, NO_ID, product["id_row"])
+        return jnp.where(lost_B, -1, product["id_row"])
 
     def _read(self, model, passes: list[tuple], path_B) -> list[States]:
         """The joint states of each pass, all in one call."""

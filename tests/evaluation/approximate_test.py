@@ -1,7 +1,5 @@
 """An approximate index beside exact search: what it finds at full effort, what it loses, the same numbers twice."""
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -9,6 +7,7 @@ from ecommerce_vl.errors import UserError
 from ecommerce_vl.evaluation import approximate, search
 from ecommerce_vl.evaluation.context import Context
 from ecommerce_vl.evaluation.results import Results
+from ecommerce_vl.exporting.index import in_memory, require_library
 
 
 def unit_rows(count, dim, seed):
@@ -28,12 +27,12 @@ def test_more_effort_finds_more_and_enough_finds_all():
     pytest.importorskip("usearch")
     gallery, queries = unit_rows(3000, 32, 0), unit_rows(100, 32, 1)
     exact, _ = search.top_k(queries, gallery=gallery, gallery_ids=[f"{i:04d}" for i in range(3000)], k=10)
-    found = approximate.answers(queries, gallery=gallery, k=10, efforts=(8, 64, 2000))
+    first, again = in_memory(gallery), in_memory(gallery)
+    found = {effort: first(queries, 10, effort) for effort in (8, 64, 2000)}
     little, some, most = (approximate.recall(rows, exact=exact).mean() for rows in found.values())
     assert little < some < most and little < 0.9 and most > 0.999
-    again = approximate.answers(queries, gallery=gallery, k=10, efforts=(8, 64, 2000))
     for effort, rows in found.items():
-        np.testing.assert_array_equal(rows, again[effort])
+        np.testing.assert_array_equal(rows, again(queries, 10, effort))
 
 
 def test_self_leaves_by_row_and_lists_keep_one_length():
@@ -46,16 +45,15 @@ def test_self_leaves_by_row_and_lists_keep_one_length():
 def test_the_family_measures_only_when_asked(splits):
     pytest.importorskip("usearch")
     assert not run(splits).metrics
-    results = run(splits, approximate=True)
+    results = run(splits, index=in_memory)
     entry = results.metrics["approximate/effort=256/recall@10"]
     assert entry["value"] > 0.99 and (entry["n"], entry["candidates"]) == (60, 219)
     assert [len(series) for series in results.figures["approximate"].series.values()] == [3, 3]
     few = {name: part.take(range(10)) for name, part in splits.items()}
-    assert "30 products have vectors" in run(few, approximate=True).skipped["approximate"]
+    assert "30 products have vectors" in run(few, index=in_memory).skipped["approximate"]
 
 
-def test_a_missing_library_is_said(splits, monkeypatch):
-    monkeypatch.setitem(sys.modules, "usearch", None)
+def test_a_missing_library_is_said(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install ecommerce_vl\[ann\]"):
-        run(splits, approximate=True)
+    with pytest.raises(UserError, match=r"--approximate needs usearch.*pip install ecommerce_vl\[ann\]"):
+        require_library("usearch", flag="--approximate")

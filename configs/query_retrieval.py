@@ -21,7 +21,7 @@ SIZES = {
 
 def sized(size: str) -> ConfigDict:
     image, blocks, embed_dim, batch_size, bank, remat = SIZES[size]
-    config = common(batch_size=batch_size)
+    config = common(batch_size=batch_size, source="query_pairs")
     config.system, config.size = "query_retrieval", size
     config.image.size, config.image.patch_size, config.image.stem = image
     config.joint = ConfigDict()
@@ -60,7 +60,7 @@ def sized(size: str) -> ConfigDict:
     config.keywords = ConfigDict({"overlap": 0.5})  # from which share of common words on two queries are alike
 
     config.optimizer.learning_rate, config.optimizer.weight_decay = 1e-4, 0.01
-    config.data.source, config.data.rows = "query_pairs", "all"
+    config.data.rows = "all"  # products that queries lead to; or "pairs", those with a picture and a title
     config.data.queries = ""  # "": mined from the click log; "derived"; or a file of JSON lines
     config.data.query_power = 0.5  # a query of n clicks is drawn by n^this
     config.data.known = 64  # clicked products of a query that are not its negatives
@@ -86,29 +86,27 @@ def _sample(config: ConfigDict) -> None:
 
 def _myntra(config: ConfigDict) -> None:
     """Fashion products of one picture each, with queries that are made of their attributes."""
-    config.batch_size, config.total_samples = 128, 128 * 1_000
-    config.bank.size, config.bank.start_step = 2_048, 200
+    _small_catalog(config)
     config.image.size = 64
-    config.joint.width, config.joint.depth, config.joint.heads = 192, 2, 3
-    config.cross.width, config.cross.depth, config.cross.heads = 96, 2, 2
-    config.text.max_length, config.text.query_length, config.text.vocab_size = 24, 12, 4_000
+    config.text.max_length, config.text.vocab_size = 24, 4_000
     config.mpm.pool = 512
     config.augment.crop_scale, config.augment.mirror = (0.5, 1.0), 0.5
-    config.text.word_dropout = 0.1
-    config.data.queries = "derived"
-    _by_muon(config)
 
 
 def _icecat(config: ConfigDict) -> None:
     """Electronics without pictures: texts alone, with queries that are made of their attributes."""
+    _small_catalog(config)
+    config.image.size, config.image.patch_size, config.image.stem = 16, 16, "patch"  # one patch, always absent
+    config.text.max_length, config.text.vocab_size = 40, 8_000
+    config.weights.mpm = config.weights.qim = 0.0
+
+
+def _small_catalog(config: ConfigDict) -> None:
     config.batch_size, config.total_samples = 128, 128 * 1_000
     config.bank.size, config.bank.start_step = 2_048, 200
-    config.image.size, config.image.patch_size, config.image.stem = 16, 16, "patch"  # one patch, always absent
     config.joint.width, config.joint.depth, config.joint.heads = 192, 2, 3
     config.cross.width, config.cross.depth, config.cross.heads = 96, 2, 2
-    config.text.max_length, config.text.query_length, config.text.vocab_size = 40, 12, 8_000
-    config.weights.mpm = config.weights.qim = 0.0
-    config.text.word_dropout = 0.1
+    config.text.query_length, config.text.word_dropout = 12, 0.1
     config.data.queries = "derived"
     _by_muon(config)
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and their digests.
+"""Files that appear whole or not at all, their digests, and files of one JSON object a line.
 
 Invariant: a file written here has its own name only once it is complete, so nothing that a killed process leaves is
 ever taken for whole. Until then it is `.NAME.PID.partial` beside it, so processes that write the same file do not meet.
@@ -7,6 +7,7 @@ ever taken for whole. Until then it is `.NAME.PID.partial` beside it, so process
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import json
 import os
@@ -42,6 +43,28 @@ def write_text(file: Path, text: str) -> None:
 def write_json(file: Path, content: Any) -> None:
     """Writes indented JSON with a newline at its end."""
     write_text(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json_lines(file: Path) -> list[Any]:
+    """The rows of a file that grows by a line of JSON a row; [] where there is none, without a line that a kill cut."""
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def numbered_lines(file: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file, plain or `.gz`, that are not empty, with their numbers from 1.
+
+    Errors: OSError, EOFError or UnicodeDecodeError where it cannot be read.
+    """
+    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield number, line
 
 
 def sha256(file: Path) -> str:

@@ -1,18 +1,8 @@
 """The export door as a user runs it, on a fake encoder: what it prints, what it refuses."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
-
-def run(door, *arguments, space="space-one"):
-    command = [sys.executable, str(ROOT / "tests" / "exporting" / "door.py"), door, space, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=120, check=False)
+from tests.exporting.door import run
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from ecommerce_vl.data.prepared import PreparedData, Records, digest_of
 from ecommerce_vl.data.product_ids import id_row
 from ecommerce_vl.data.sampling import Deck, Order
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.files import numbered_lines
 
 FILE = "query_pairs.parquet"
 DERIVED = "derived"
@@ -196,10 +197,10 @@ def _table(rows: Iterable[Triple]) -> pa.Table:
 def _lines(file: Path) -> Iterator[Triple]:
     """Of JSON lines: `query`, and `product_ids` (a list) or `relevance` (id -> grade; those above 0 are pairs)."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"--config.data.queries={file}: {error.strerror}; expected a file of JSON lines") from error
-    for number, line in enumerate(lines, 1):
+        lines = list(numbered_lines(file))
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise UserError(f"--config.data.queries={file}: {error}; expected a file of JSON lines") from error
+    for number, line in lines:
         try:
             row = json.loads(line)
             grades = row["relevance"] if "relevance" in row else dict.fromkeys(row["product_ids"], 1)

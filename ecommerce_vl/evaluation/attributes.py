@@ -83,8 +83,8 @@ def run(context: Context, results: Results) -> None:
         for method in context.methods(view, without=("random", "colour_histogram")):
             prefix = "/".join(filter(None, (view, method)))
             rows = {split: np.unique(np.concatenate([task.rows[split] for task in tasks])) for split in _SPLITS}
-            if holes := sum(context.holes(method, split, view=view, rows=chosen) for split, chosen in rows.items()):
-                results.skip(f"attributes/{prefix}", context.no_vectors(holes))
+            if reason := context.lacks(method, *((split, view, chosen) for split, chosen in rows.items())):
+                results.skip(f"attributes/{prefix}", reason)
                 continue
             features = {split: context.features(method, split, view=view) for split in _SPLITS}
             _note(context, results, f"{prefix}/linear", tasks, [_heads(features, one, context.seed) for one in tasks])

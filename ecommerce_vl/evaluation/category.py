@@ -101,8 +101,8 @@ def run(context: Context, results: Results) -> None:
 def _measure_method(context: Context, results: Results, *, pool: Pool, view: str, method: str) -> None:
     prefix = f"category/{view}/{method}".rstrip("/")
     rows = {"test": pool.test, "train": pool.train, "validation": pool.validation}
-    if holes := sum(context.holes(method, split, view=view, rows=chosen) for split, chosen in rows.items()):
-        results.skip(prefix, context.no_vectors(holes))
+    if reason := context.lacks(method, *((split, view, chosen) for split, chosen in rows.items())):
+        results.skip(prefix, reason)
         return
     features = {split: context.features(method, split, view=view)[chosen] for split, chosen in rows.items()}
     note = partial(_note, context, results, pool=pool)

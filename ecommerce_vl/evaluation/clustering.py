@@ -43,8 +43,8 @@ def run(context: Context, results: Results) -> None:
                 continue
             for method in context.methods(view, without=("colour_histogram",)):
                 prefix = f"{key}/{method}".rstrip("/")
-                if holes := sum(context.holes(method, split, view=view, rows=chosen) for split, chosen in rows.items()):
-                    results.skip(prefix, context.no_vectors(holes))
+                if reason := context.lacks(method, *((split, view, chosen) for split, chosen in rows.items())):
+                    results.skip(prefix, reason)
                     continue
                 vectors = {
                     split: context.features(method, split, view=view, fitted_on=split)[chosen]

@@ -60,9 +60,9 @@ def run(context: Context, results: Results) -> None:
     for method in context.methods("image"):
         if not context.crosses(method):
             continue
-        needed = {"image": flips.queries, "product": flips.documents}
-        if holes := sum(context.holes(method, "test", view=view, rows=rows) for view, rows in needed.items()):
-            results.skip(f"composed/sum/{method}", context.no_vectors(holes))
+        needed = ("test", "image", flips.queries), ("test", "product", flips.documents)
+        if reason := context.lacks(method, *needed):
+            results.skip(f"composed/sum/{method}", reason)
             continue
         for setting, queries, chosen in _compositions(context, method, flips):
             _measure(context, results, flips, setting=setting, method=method, queries=queries, chosen=chosen)

@@ -35,9 +35,14 @@ def is_baseline(part: str) -> bool:
     return part in BASELINES or part.startswith(_PUBLISHED)
 
 
-def count_holes(vectors) -> int:
-    """Rows without a vector; none of CSR, whose rows without words are zeros."""
-    return 0 if issparse(vectors) else int((~np.isfinite(vectors).all(axis=1)).sum())
+def holes(vectors) -> np.ndarray:
+    """Bool (N,): rows without a vector; none of CSR, whose rows without words are zeros."""
+    return np.zeros(vectors.shape[0], bool) if issparse(vectors) else ~np.isfinite(vectors).all(axis=1)
+
+
+def no_vectors(count: int) -> str:
+    """Why a method with holes is left out: it would have another pool."""
+    return f"{count} products that the model has a vector of have none here; the pools would differ"
 
 
 @dataclass(frozen=True)
@@ -130,14 +135,14 @@ class Context:
         """Method -> its encoder, the model's first, where it is known."""
         return ({} if self.encoder is None else {MODEL: self.encoder}) | dict(self.others)
 
-    def holes(self, method: str, split: str, *, view: str, rows: np.ndarray) -> int:
-        """How many of `rows` a method has no vector for: a baseline with holes would have another pool."""
-        return count_holes(self.features(method, split, view=view)[rows])
-
-    @staticmethod
-    def no_vectors(holes: int) -> str:
-        """Why a baseline with holes is left out."""
-        return f"{holes} products that the model has a vector of have none here; the pools would differ"
+    def lacks(self, method: str, *needed: tuple[str, str, np.ndarray]) -> str:
+        """Why a method is left out, "" if all rows of all `needed` (split, view, rows) have a vector."""
+        missing = {
+            (split, row)
+            for split, view, rows in needed
+            for row in rows[holes(self.features(method, split, view=view)[rows])].tolist()
+        }
+        return no_vectors(len(missing)) if missing else ""
 
     def _tfidf(self, titles: Sequence[str], fitted_on: str):
         return baselines.tfidf_vectors(titles, fitted_on=self.split(fitted_on).titles)

@@ -58,8 +58,8 @@ def _measure_mixed(context: Context, results: Results, *, view: str, pool: retri
             continue
         tables = [context.features(method, "test", view=name, fitted_on="test") for name in VIEWS]
         prefix = f"cross_modal/mixed_{view}/{method}".rstrip("/")
-        if holes := max(context.holes(method, "test", view=name, rows=pool.documents) for name in VIEWS):
-            results.skip(prefix, context.no_vectors(holes))
+        if reason := context.lacks(method, *(("test", name, pool.documents) for name in VIEWS)):
+            results.skip(prefix, reason)
             continue
         ranking = search.rank(
             tables[VIEWS.index(view)][pool.queries],

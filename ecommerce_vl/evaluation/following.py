@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ecommerce_vl.evaluation.tables import SLICE, without_baseline
+from ecommerce_vl.files import read_json_lines
 
 FILE = "history.jsonl"
 PREFIX = "test/"
@@ -60,13 +61,7 @@ def follow(
 
 def read(folder: Path) -> list[dict]:
     """The lines of `history.jsonl`, [] where there is none; a last line cut short is left out."""
-    file, rows = Path(folder) / FILE, []
-    for line in file.read_text().splitlines() if file.exists() else ():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    return read_json_lines(Path(folder) / FILE)
 
 
 def curves(folder: Path, keys: tuple[str, ...]) -> list[dict]:

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from ecommerce_vl.evaluation import baselines, figures, label_metrics, thresholds
 from ecommerce_vl.evaluation import pairs as pair_sets
-from ecommerce_vl.evaluation.context import MODEL, Context, count_holes
+from ecommerce_vl.evaluation.context import MODEL, Context, holes, no_vectors
 from ecommerce_vl.evaluation.pair_files import PairFile
 from ecommerce_vl.evaluation.products import VIEWS
 from ecommerce_vl.evaluation.results import Results
@@ -105,8 +105,8 @@ def _measure_pairs(context: Context, results: Results, key: str, *, view: str, p
     )
     for method in context.methods(view, without=("colour_histogram",)):
         prefix = f"{key}/{method}".rstrip("/")
-        if holes := sum(context.holes(method, split, view=view, rows=rows[split]) for split in ("test", "validation")):
-            results.skip(prefix, context.no_vectors(holes))
+        if reason := context.lacks(method, *((split, view, rows[split]) for split in ("test", "validation"))):
+            results.skip(prefix, reason)
             continue
         sides = {}
         for split in rows:
@@ -159,8 +159,8 @@ def _measure_file(context: Context, results: Results, file: PairFile) -> None:
         for method, both in tables.items():
             prefix = f"matching/{file.name}/{view}/{method}".rstrip("/")
             sides = {split: tuple(side[chosen] for side in both) for split, chosen in rows.items()}
-            if holes := sum(count_holes(side) for pair in sides.values() for side in pair):
-                results.skip(prefix, context.no_vectors(holes))
+            if count := sum(int(holes(side).sum()) for pair in sides.values() for side in pair):
+                results.skip(prefix, no_vectors(count))
                 continue
             note(f"{prefix}/cosine", scores={split: cosines(*pair) for split, pair in sides.items()})
             if method == MODEL and all(match[split].any() and not match[split].all() for split in _SPLITS):

@@ -7,7 +7,6 @@ The invariant: a file is read whole or refused with the line that is wrong.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.files import numbered_lines
 
 _SPLITS = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 
@@ -40,15 +40,12 @@ def read(path: str | Path) -> PairFile:
     path = Path(path)
     left, right, match, splits = [], [], [], []
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                row = _row(line, where=f"{path}, line {number}")
-                left.append(_record(row["left"], folder=path.parent))
-                right.append(_record(row["right"], folder=path.parent))
-                match.append(bool(row["match"]))
-                splits.append(_SPLITS[row.get("split") or "test"])
+        for number, line in numbered_lines(path):
+            row = _row(line, where=f"{path}, line {number}")
+            left.append(_record(row["left"], folder=path.parent))
+            right.append(_record(row["right"], folder=path.parent))
+            match.append(bool(row["match"]))
+            splits.append(_SPLITS[row.get("split") or "test"])
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the pairs of {path}: {error}; expected .jsonl or .jsonl.gz") from error
     if "test" not in splits:

@@ -39,12 +39,9 @@ def measure(context: Context, results: Results, *, setting: retrieval.Setting, p
         if setting.query_view != setting.document_view and not context.crosses(method):
             continue
         prefix = f"{setting.key}/{method}".rstrip("/")
-        holes = max(
-            context.holes(method, "test", view=view, rows=rows)
-            for view, rows in ((setting.query_view, pool.queries), (setting.document_view, pool.documents))
-        )
-        if holes:
-            results.skip(prefix, context.no_vectors(holes))
+        needed = ("test", setting.query_view, pool.queries), ("test", setting.document_view, pool.documents)
+        if reason := context.lacks(method, *needed):
+            results.skip(prefix, reason)
             continue
         ranking = _rank(context, method=method, pool=pool, setting=setting)
         results.add(prefix, retrieval.measure(ranking, pool=pool, setting=setting, seed=context.seed))

@@ -11,7 +11,6 @@ judged.
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.files import numbered_lines
 
 _FORM = 'expected {"query_id": "q1", "query": "words", "grades": {"product id": 0 or more}}'
 
@@ -51,19 +51,16 @@ def read(path: str | Path) -> JudgedQueries:
         raise UserError(f"there is no file of queries at {path}; {_FORM} a line")
     rows, seen = [], {}
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                row = _parse(line, where=f"{path}, line {number}")
-                if row[0] in seen:
-                    raise UserError(
-                        f"{path}, line {number}: the query id {row[0]!r} came in line {seen[row[0]]} already; give "
-                        "each query its own"
-                    )
-                seen[row[0]] = number
-                rows.append(row)
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        for number, line in numbered_lines(path):
+            row = _parse(line, where=f"{path}, line {number}")
+            if row[0] in seen:
+                raise UserError(
+                    f"{path}, line {number}: the query id {row[0]!r} came in line {seen[row[0]]} already; give "
+                    "each query its own"
+                )
+            seen[row[0]] = number
+            rows.append(row)
+    except (UnicodeDecodeError, OSError, EOFError) as error:
         raise UserError(f"{path} is no text in UTF-8, plain or gzipped ({error}); {_FORM} a line") from error
     if not rows:
         raise UserError(f"{path} holds no queries; {_FORM} a line")

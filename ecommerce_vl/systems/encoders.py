@@ -17,18 +17,19 @@ from ecommerce_vl.models.transformer import Form
 
 DTYPES = ("auto", "float32", "bfloat16")
 VIEWS = ("image", "text", "product")
+BLOCKS = ("width", "depth", "heads", "mlp_ratio", "drop_path", "remat")  # fields of a tower, and of the joint encoder
+PIXELS = ("patch_size", "stem", "mean", "std")  # fields of `config.image` that every reader of pictures has
 
 
 def dual_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> DualEncoder:
     """Two towers, from `config.image` and `config.text`; of a published model of one modality, the one that it has."""
     image, text = config.get("image"), config.get("text")
-    shared = ("width", "depth", "heads", "mlp_ratio", "pool", "drop_path", "remat")
     return DualEncoder(
         image=image
-        and {name: image[name] for name in (*shared, "patch_size", "stem", "mean", "std")}
+        and {name: image[name] for name in (*BLOCKS, "pool", *PIXELS)}
         | {"image_size": image["size"], **published(image, "cls_token")},
         text=text
-        and {name: text[name] for name in (*shared, "max_length")}
+        and {name: text[name] for name in (*BLOCKS, "pool", "max_length")}
         | {"vocab_size": vocab_size, **published(text, "padding")},
         embed_dim=config["embed_dim"],
         temperature_init=config["temperature_init"],
@@ -40,14 +41,13 @@ def dual_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> DualEncoder:
 
 def joint_encoder(config, *, vocab_size: int, rngs: nnx.Rngs, adapt: bool = False) -> JointEncoder:
     """One encoder of both modalities: pixels of `config.image`, words of `config.text`, blocks of `config.joint`."""
-    image, joint = config["image"], config["joint"]
+    image = config["image"]
     return JointEncoder(
         image_size=image["size"],
-        **{name: image[name] for name in ("patch_size", "stem", "mean", "std")},
+        **{name: image[name] for name in PIXELS},
         vocab_size=vocab_size,
         max_length=config["text"]["max_length"],
-        **{name: joint[name] for name in ("width", "depth", "heads", "mlp_ratio", "drop_path", "remat")},
-        **published(joint),
+        **_blocks(config["joint"]),
         dtype=compute_dtype(config["dtype"]),
         rngs=rngs,
         adapt=adapt,
@@ -56,15 +56,18 @@ def joint_encoder(config, *, vocab_size: int, rngs: nnx.Rngs, adapt: bool = Fals
 
 def text_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> TextTransformer:
     """An encoder of texts alone with the words of `config.text` and the blocks of `config.joint`."""
-    joint = config["joint"]
     return TextTransformer(
         vocab_size=vocab_size,
         max_length=config["text"]["max_length"],
-        **{name: joint[name] for name in ("width", "depth", "heads", "mlp_ratio", "drop_path", "remat")},
+        **_blocks(config["joint"]),
         pool="mean",
         dtype=compute_dtype(config["dtype"]),
         rngs=rngs,
     )
+
+
+def _blocks(joint: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: joint[name] for name in BLOCKS} | published(joint)
 
 
 def published(part: Mapping[str, Any], *names: str) -> dict[str, Any]:

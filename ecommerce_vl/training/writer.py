@@ -12,21 +12,14 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
-from ecommerce_vl.files import write_text
+from ecommerce_vl.files import read_json_lines, write_text
 
 FILE = "metrics.jsonl"
 
 
 def read_metrics(workdir: Path) -> list[dict]:
     """The lines of a run's `metrics.jsonl`; a last line cut short by a kill is left out."""
-    file = Path(workdir) / FILE
-    rows = []
-    for line in file.read_text().splitlines() if file.exists() else ():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    return read_json_lines(Path(workdir) / FILE)
 
 
 class MetricWriter:

@@ -18,8 +18,9 @@ def test_every_method_of_a_view_answers_for_every_product(splits, known):
                 assert context.features(method, split, view=view).shape[0] == len(products)
             assert method in ("", *BASELINES)
     rows = np.flatnonzero(splits["test"].present("image"))
-    assert context.holes("colour_edges", "test", view="image", rows=rows) == 0
-    assert context.holes("colour_edges", "test", view="image", rows=np.arange(60)) == 60 - len(rows)
+    assert not context.lacks("colour_edges", ("test", "image", rows))
+    every = ("test", "image", np.arange(60))
+    assert context.lacks("colour_edges", every, every).startswith(f"{60 - len(rows)} products that the model has")
     with pytest.raises(ValueError, match="unknown method 'bm25'"):
         context.features("bm25", "test", view="text")
 

@@ -48,12 +48,10 @@ def random_batch(rows=16, dim=8, seed=0):
     return z[0], z[1], catalog, valid
 
 
-@pytest.mark.parametrize(
-    ("alpha", "loss", "floor"), [(0.0, 0.296453, 0.0), (0.5, 0.574231, 0.424343), (1.0, 0.713120, 0.462098)]
-)
-def test_golden_values(alpha, loss, floor):
-    value, metrics = clip_catalog(
-        jnp.asarray(GOLDEN_SCORES),
+def golden(scores, *, alpha):
+    """The loss of three rows whose similarities are these scores."""
+    return clip_catalog(
+        scores,
         jnp.eye(3),
         jnp.zeros(()),
         catalog_key_B=jnp.asarray(GOLDEN_CATALOG),
@@ -62,22 +60,20 @@ def test_golden_values(alpha, loss, floor):
         catalog_alpha=alpha,
         mesh=mesh_of(1),
     )
+
+
+@pytest.mark.parametrize(
+    ("alpha", "loss", "floor"), [(0.0, 0.296453, 0.0), (0.5, 0.574231, 0.424343), (1.0, 0.713120, 0.462098)]
+)
+def test_golden_values(alpha, loss, floor):
+    value, metrics = golden(jnp.asarray(GOLDEN_SCORES), alpha=alpha)
     assert float(value) == pytest.approx(loss, abs=1e-6)
     assert float(metrics["loss_floor"]) == pytest.approx(floor, abs=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
 def test_equal_scores_give_log_of_the_batch(alpha):
-    value, _ = clip_catalog(
-        jnp.zeros((3, 3)),
-        jnp.eye(3),
-        jnp.zeros(()),
-        catalog_key_B=jnp.asarray(GOLDEN_CATALOG),
-        valid_B=jnp.ones(3, bool),
-        label_mode="catalog",
-        catalog_alpha=alpha,
-        mesh=mesh_of(1),
-    )
+    value, _ = golden(jnp.zeros((3, 3)), alpha=alpha)
     assert float(value) == pytest.approx(np.log(3), abs=1e-6)
 
 
@@ -86,16 +82,7 @@ def test_gradient_with_respect_to_scores_is_the_identity_of_the_paper_spec():
     alpha = 0.5
 
     def loss(S):
-        return clip_catalog(
-            S,
-            jnp.eye(3),
-            jnp.zeros(()),
-            catalog_key_B=jnp.asarray(GOLDEN_CATALOG),
-            valid_B=jnp.ones(3, bool),
-            label_mode="catalog",
-            catalog_alpha=alpha,
-            mesh=mesh_of(1),
-        )[0]
+        return golden(S, alpha=alpha)[0]
 
     A = np.array([[1, alpha, 0], [alpha, 1, 0], [0, 0, 1]])
     Y = A / A.sum(1, keepdims=True)

@@ -11,28 +11,9 @@ from ecommerce_vl.models.text import TextTransformer
 from ecommerce_vl.models.transformer import Transformer
 from ecommerce_vl.models.vision import ConvStem, VisionTransformer
 
-TEXT = {
-    "vocab_size": 50,
-    "max_length": 12,
-    "width": 32,
-    "depth": 2,
-    "heads": 2,
-    "mlp_ratio": 4.0,
-    "drop_path": 0.0,
-    "remat": "none",
-}
-IMAGE = {
-    "image_size": 32,
-    "patch_size": 8,
-    "width": 32,
-    "depth": 2,
-    "heads": 2,
-    "mlp_ratio": 4.0,
-    "drop_path": 0.0,
-    "remat": "none",
-    "mean": (0.5, 0.5, 0.5),
-    "std": (0.25, 0.25, 0.25),
-}
+BLOCKS = {"width": 32, "depth": 2, "heads": 2, "mlp_ratio": 4.0, "drop_path": 0.0, "remat": "none"}
+TEXT = BLOCKS | {"vocab_size": 50, "max_length": 12}
+IMAGE = BLOCKS | {"image_size": 32, "patch_size": 8, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
 
 
 def stirred(model):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 EVERY_TERMINAL_S = 0.2
@@ -30,7 +29,7 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Counts units of one piece of work and reports them; call it with (done, total) or use `tracked`."""
+    """Counts units of one piece of work and reports them; call it with (done, total)."""
 
     def __init__(self, label: str, *, unit: str = "products"):
         self.label, self.unit = label, unit
@@ -56,11 +55,3 @@ class Progress:
         else:
             sys.stderr.write(line + "\n")
         sys.stderr.flush()
-
-
-def tracked(items: Iterable[T], *, total: int, label: str, unit: str = "products") -> Iterator[T]:
-    """Passes the items through and reports each; `total` is their number."""
-    progress = Progress(label, unit=unit)
-    for done, item in enumerate(items, start=1):
-        yield item
-        progress(done, total)

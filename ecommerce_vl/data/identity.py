@@ -70,15 +70,6 @@ class IdentitySettings:
     min_title_jaccard: float = 0.9
 
 
-def valid_gtin(text: str) -> bool:
-    """Whether a string is a GTIN-8, -12, -13 or -14 with a correct check digit that is not reserved or a filler."""
-    if not (text.isascii() and text.isdigit()) or len(text) not in (8, 12, 13, 14) or len(set(text)) == 1:
-        return False
-    payload, check = text[:-1], int(text[-1])
-    weighted = sum(int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(payload)))
-    return check == -weighted % 10 and not text.zfill(14)[1:].startswith(RESTRICTED_PREFIXES)
-
-
 def relate(connection: duckdb.DuckDBPyConnection, *, settings: IdentitySettings) -> dict[str, int]:
     """Finds the relations between listings.
 

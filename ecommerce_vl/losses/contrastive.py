@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 from ecommerce_vl.losses.candidates import KINDS, LABEL_MODES, Candidates, Rule, ids_of
 from ecommerce_vl.losses.sweep import IMPLS, Plan, all_pairs_loss
 
-__all__ = ["IMPLS", "KINDS", "LABEL_MODES", "candidate_loss", "candidate_softmax", "clip_catalog"]
+__all__ = ["IMPLS", "KINDS", "LABEL_MODES", "candidate_loss", "clip_catalog"]
 
 
 def candidate_loss(
@@ -41,6 +41,10 @@ def candidate_loss(
     precision: str = "highest",
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of rows against candidates, of which candidate i is the pair of row i.
+
+    Query -> product by AM-softmax (2304.04377) is `Rule(label_mode="mask", margin=m, both=False)`, s = 1 / tau:
+
+        L = mean_i [ lse( s (cos_ii - m), { s cos_in : n a negative of i } ) - s (cos_ii - m) ]
 
     Args:
       z_row_BxD: float32 or bfloat16 unit vectors, sharded over all axes of the mesh.
@@ -88,41 +92,6 @@ def candidate_loss(
         jnp.asarray(0.0 if bias is None else bias, jnp.float32),
         (row, *columns),
         weight_B.astype(jnp.float32),
-    )
-
-
-def candidate_softmax(
-    z_query_BxD: jax.Array,
-    candidates: Candidates,
-    logit_scale: jax.Array,
-    *,
-    mesh: Mesh,
-    margin: float = 0.0,
-    both: bool = False,
-    span: int = 0,
-    stop_gradient: bool = False,
-    more: tuple[Candidates, ...] = (),
-    known_BxK: jax.Array | None = None,
-    impl: str = "gather",
-    chunk_rows: int = 0,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Query -> product: AM-softmax over the products of all devices and a bank, without false negatives (2304.04377).
-
-    L = mean_i [ lse( s (cos_ii - m), { s cos_in : n a negative of i } ) - s (cos_ii - m) ], s = 1 / tau
-
-    A product with the key of the query's own is left out, as are ids shared in `group_CxG` (put the query's key there)
-    and `known_BxK`. Arguments as in `candidate_loss` and `Rule`.
-    """
-    return candidate_loss(
-        z_query_BxD,
-        candidates,
-        logit_scale,
-        mesh=mesh,
-        rule=Rule(label_mode="mask", margin=margin, both=both, span=span, stop_gradient=stop_gradient),
-        more=more,
-        known_BxK=known_BxK,
-        impl=impl,
-        chunk_rows=chunk_rows,
     )
 
 

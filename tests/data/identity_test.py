@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from ecommerce_vl.data.identity import LISTING_FIELDS, IdentitySettings, relate, valid_gtin
+from ecommerce_vl.data.identity import LISTING_FIELDS, RESTRICTED_PREFIXES, IdentitySettings, relate
 from ecommerce_vl.data.near_duplicates import title_bands
 
 ALL = IdentitySettings()
@@ -58,6 +58,15 @@ def gtin_of(payload):
     return payload + str(-sum(int(digit) * (3, 1)[place % 2] for place, digit in enumerate(payload[::-1])) % 10)
 
 
+def valid_gtin(text):
+    """Whether a string is a GTIN-8, -12, -13 or -14 with a correct check digit that is not reserved or a filler."""
+    if not (text.isascii() and text.isdigit()) or len(text) not in (8, 12, 13, 14) or len(set(text)) == 1:
+        return False
+    payload, check = text[:-1], int(text[-1])
+    weighted = sum(int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(payload)))
+    return check == -weighted % 10 and not text.zfill(14)[1:].startswith(RESTRICTED_PREFIXES)
+
+
 @pytest.mark.parametrize(
     "gtin, valid",
     [
@@ -77,9 +86,10 @@ def gtin_of(payload):
 )
 def test_valid_gtin(gtin, valid):
     assert valid_gtin(gtin) is valid
+    assert related([{"gtin": gtin}])[1]["invalid_gtins"] == (gtin != "" and not valid)
 
 
-def test_sql_and_python_agree_on_gtins():
+def test_the_check_of_gtins_is_that_of_gs1():
     draw = random.Random(0)
     gtins = [gtin_of("".join(draw.choices("0123459", k=draw.choice((7, 11, 12, 13, 9))))) for _ in range(500)]
     gtins += [gtin[:-1] + draw.choice("0123456789") for gtin in gtins] + ["1" * 8, "x" * 13, "12 45678", "9" * 40]

@@ -9,7 +9,7 @@ from reference import mesh_of, reference_value_and_grad, unit_rows
 
 from ecommerce_vl.losses.bank import as_candidates, filled, make_bank, push
 from ecommerce_vl.losses.candidates import Candidates, Rule
-from ecommerce_vl.losses.contrastive import candidate_softmax
+from ecommerce_vl.losses.contrastive import candidate_loss
 from ecommerce_vl.training.checkpoint import Checkpoints
 
 step = jax.jit(push, donate_argnums=0)
@@ -95,12 +95,11 @@ def test_queries_against_products_of_all_devices_and_a_bank_equal_the_reference(
     query, products, more = unit_rows(rng, 16), rows(rng.integers(0, 40, 16)), (jax.device_get(as_candidates(bank)),)
 
     def loss(query, product, bank, scale):
-        return candidate_softmax(
+        return candidate_loss(
             query,
             Candidates(product, products.key_C, products.valid_C, products.group_CxG),
             scale,
-            margin=0.1,
-            both=True,
+            rule=Rule(label_mode="mask", margin=0.1),
             more=(as_candidates(bank),),
             impl=impl,
             chunk_rows=1,

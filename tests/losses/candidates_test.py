@@ -11,7 +11,7 @@ import pytest
 from reference import mesh_of, pair_matrices, reference_value_and_grad, unit_rows
 
 from ecommerce_vl.losses.candidates import NO_KEY, Candidates, Rule
-from ecommerce_vl.losses.contrastive import candidate_loss, candidate_softmax
+from ecommerce_vl.losses.contrastive import candidate_loss
 
 B, M = 24, 16
 SCALE = np.float32(np.log(8))
@@ -168,9 +168,9 @@ def test_golden_values_of_the_margin(margin, loss):
     valid = jnp.array([True, False, False])
     negatives = Candidates(jnp.eye(3)[1:], jnp.array([5, 6]), jnp.ones(2, bool))
     value, _ = jax.jit(
-        lambda: candidate_softmax(
-            query, Candidates(jnp.eye(3), jnp.arange(3), valid), jnp.log(20.0), margin=margin, more=(negatives,),
-            mesh=mesh_of(1),
+        lambda: candidate_loss(
+            query, Candidates(jnp.eye(3), jnp.arange(3), valid), jnp.log(20.0), more=(negatives,),
+            mesh=mesh_of(1), rule=Rule(label_mode="mask", margin=margin, both=False),
         )
     )()  # fmt: skip
     assert float(value) == pytest.approx(loss, abs=1e-6)
@@ -200,7 +200,15 @@ def test_a_stopped_gradient_changes_no_value_and_reaches_own_devices_only(impl, 
 def test_a_row_alone_in_its_span_has_no_negatives():
     z_row, candidates, _, _ = scene()
     value, metrics = jax.jit(
-        lambda: candidate_softmax(z_row, candidates, SCALE, span=1, impl="ring", chunk_rows=1, mesh=mesh_of(2))
+        lambda: candidate_loss(
+            z_row,
+            candidates,
+            SCALE,
+            rule=Rule(label_mode="mask", both=False, span=1),
+            impl="ring",
+            chunk_rows=1,
+            mesh=mesh_of(2),
+        )
     )()
     assert float(value) == pytest.approx(0, abs=1e-6)
     assert float(metrics["negatives_per_row"]) == 0
@@ -208,13 +216,14 @@ def test_a_row_alone_in_its_span_has_no_negatives():
 
 def test_a_duplicate_of_the_positive_among_further_candidates_changes_nothing():
     z_row, candidates, (bank, _), _ = scene()
-    run = jax.jit(lambda key: candidate_softmax(
-        z_row, candidates, SCALE, mesh=mesh_of(2),
+    run = jax.jit(lambda key: candidate_loss(
+        z_row, candidates, SCALE, mesh=mesh_of(2), rule=Rule(label_mode="mask", both=False),
         more=(Candidates(bank.embedding_CxD, key, jnp.ones(M, bool), trained=False),),
     )[0])  # fmt: skip
     one = Candidates(*(x[:1] for x in (candidates.embedding_CxD, candidates.key_C, candidates.valid_C)))
-    masked = jax.jit(lambda key: candidate_softmax(
-        z_row[:1], one, SCALE, mesh=mesh_of(1), more=(Candidates(z_row[:1], key, jnp.ones(1, bool)),)
+    masked = jax.jit(lambda key: candidate_loss(
+        z_row[:1], one, SCALE, mesh=mesh_of(1), rule=Rule(label_mode="mask", both=False),
+        more=(Candidates(z_row[:1], key, jnp.ones(1, bool)),),
     )[0])  # fmt: skip
     assert float(masked(candidates.key_C[:1])) == pytest.approx(0, abs=1e-6)
     assert float(masked(candidates.key_C[:1] + 90)) > 0.5
@@ -284,26 +293,26 @@ def test_no_device_holds_the_block():
     [
         ({"impl": "loop"}, "impl is 'loop'; expected one of gather, ring"),
         ({"chunk_rows": -1}, "chunk_rows is -1"),
-        ({"margin": -0.1}, "margin is -0.1"),
-        ({"span": -2}, "span is -2"),
     ],
 )
 def test_a_wrong_option_is_named(options, message):
     z_row, candidates, _, _ = scene()
     with pytest.raises(ValueError, match=message):
-        candidate_softmax(z_row, candidates, SCALE, mesh=mesh_of(1), **options)
+        candidate_loss(z_row, candidates, SCALE, rule=Rule(), mesh=mesh_of(1), **options)
 
 
 def test_shapes_that_do_not_fit_are_named():
     z_row, candidates, (bank, _), _ = scene()
     with pytest.raises(ValueError, match="candidates are 24 for 16 rows"):
-        candidate_softmax(z_row[:16], candidates, SCALE, mesh=mesh_of(1))
+        candidate_loss(z_row[:16], candidates, SCALE, rule=Rule(), mesh=mesh_of(1))
     odd = Candidates(*(x[:6] for x in (bank.embedding_CxD, bank.key_C, bank.valid_C)))
     with pytest.raises(ValueError, match="more is 6 rows, which do not divide over 4 devices"):
-        candidate_softmax(z_row, candidates, SCALE, more=(odd,), mesh=mesh_of(4))
+        candidate_loss(z_row, candidates, SCALE, rule=Rule(), more=(odd,), mesh=mesh_of(4))
 
 
-@pytest.mark.parametrize(("field", "value"), [("kind", "hinge"), ("alpha", 1.5), ("label_mode", "soft")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("kind", "hinge"), ("alpha", 1.5), ("label_mode", "soft"), ("margin", -0.1), ("span", -2)]
+)
 def test_a_wrong_rule_is_named(field, value):
     with pytest.raises(ValueError, match=f"{'catalog_' * (field == 'alpha')}{field} is "):
         Rule(**{field: value})

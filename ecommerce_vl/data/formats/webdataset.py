@@ -18,7 +18,6 @@ from ecommerce_vl.data.record import canonical_name
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
 TEXTS = ("txt", "text", "caption")
-LABELS = ("cls", "id")
 MAX_MEMBER = 1 << 26  # bytes of one file
 
 

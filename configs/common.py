@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 
-def common(*, batch_size: int) -> ConfigDict:
+def common(*, batch_size: int, source: str = "products") -> ConfigDict:
     config = ConfigDict()
     config.system = ""  # a key of SYSTEMS
     config.size = ""
@@ -52,15 +52,16 @@ def common(*, batch_size: int) -> ConfigDict:
 
     config.data = ConfigDict()
     config.data.path = ""  # what prepare wrote
-    config.data.source = "products"  # what a position of the stream draws
-    config.data.rows = "pairs"  # products with a picture and a title; "all" draws the others too, masked in the loss
-    config.data.catalog_pairs = 0.0  # share of rows drawn as two listings of one catalog; 0.25 where there are catalogs
-    config.data.category_power = 1.0  # a leaf category of n products is drawn by n^this; 0.7 lifts the rare ones
+    config.data.source = source  # what a position of the stream draws: products, item_pairs, query_pairs
     config.data.image_dropout = 0.0  # probability that a product with a picture and a text loses its picture
     config.data.text_dropout = 0.0  # or its text, never both; for losses that can do with one
-    config.data.mismatch = 0.0  # share of rows whose picture or text is that of another product of the batch
-    config.data.mismatch_same_category = 0.5  # of these, the share whose partner is of the same leaf category
     config.data.num_workers = 4  # processes that decode on each host; 0 decodes in threads
+    if source == "products":
+        config.data.rows = "pairs"  # products with a picture and a title; "all" draws the others too, without loss
+        config.data.catalog_pairs = 0.0  # share of rows drawn as two listings of one catalog; 0.25 where there are some
+        config.data.category_power = 1.0  # a leaf category of n products is drawn by n^this; 0.7 lifts the rare ones
+        config.data.mismatch = 0.0  # share of rows whose picture or text is that of another product of the batch
+        config.data.mismatch_same_category = 0.5  # of these, the share whose partner is of the same leaf category
 
     config.mesh = ConfigDict()
     config.mesh.data = -1  # devices along the data axis; -1 takes all that fsdp leaves

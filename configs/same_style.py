@@ -33,7 +33,7 @@ def get_config(name: str = "base") -> ConfigDict:
 
 def _sized(size: str) -> ConfigDict:
     image, joint, length, embed_dim, batch_size, remat = SIZES[size]
-    config = common(batch_size=batch_size)
+    config = common(batch_size=batch_size, source="item_pairs")
     config.system, config.size = "same_style", size
     config.total_samples = 31_000_000  # pairs; one pass over those of the paper
 
@@ -65,7 +65,6 @@ def _sized(size: str) -> ConfigDict:
     config.optimizer.warmup_samples = config.total_samples // 10
     config.optimizer.weight_decay = 0.0
 
-    config.data.source = "item_pairs"
     config.data.pairs = "clicks"  # mined by prepare --clicks; or "catalog", "group": listings that share that id
     config.data.relations = ("same_style", "same_product", "variant")  # of mined pairs, those to learn from
     config.data.max_partners = 10  # listings that one is paired with, where pairs come of ids

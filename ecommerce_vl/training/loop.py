@@ -17,18 +17,18 @@ from typing import Any
 
 import jax
 
-from ecommerce_vl.data.batches import ToExample, training_batches
-from ecommerce_vl.data.images import Augment, ImagePipeline
+from ecommerce_vl.data.batches import training_batches
+from ecommerce_vl.data.images import ImagePipeline
 from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.data.sources import open_source
-from ecommerce_vl.data.text import TextTemplate
 from ecommerce_vl.data.token_report import sample_of, token_lines, token_report
 from ecommerce_vl.data.tokenizer import FILE as TOKENIZER_FILE
-from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest, train_tokenizer
+from ecommerce_vl.data.tokenizer import tokenizer_digest
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.training import workdir as workdirs
 from ecommerce_vl.training.checkpoint import Checkpoints
 from ecommerce_vl.training.initial import Initial, start_from
+from ecommerce_vl.training.inputs import example_reader, run_tokenizer
 from ecommerce_vl.training.mesh import batch_sharding, make_mesh
 from ecommerce_vl.training.optimizer import RULES, is_locked, learning_rate, make_optimizer
 from ecommerce_vl.training.period import Period, check_finite
@@ -105,7 +105,7 @@ def _train(
         workdirs.check_fingerprint(found=data.fingerprint, expected=meta["data"]["fingerprint"])
     if not team.is_main and not (workdir / "tokenizer" / TOKENIZER_FILE).exists():
         raise UserError(f"--workdir={workdir} is not the folder of process 0; expected one that all processes share")
-    tokenizer = _tokenizer(config, workdir, data, keep=goes_on)
+    tokenizer = run_tokenizer(config, workdir, data, keep=goes_on)
     team.main_done()
     unit = {
         "config": dict(config),
@@ -117,7 +117,7 @@ def _train(
         _check_same_run(meta, unit, workdir=workdir)
     with _naming_the_key(config):
         pipeline = ImagePipeline.of(config["image"])
-        to_example = _to_example(config, pipeline, tokenizer)
+        to_example = example_reader(config, pipeline, tokenizer)
         order = source.order(batch_size=batch_size, seed=config["seed"])
     log(
         f"devices  {jax.device_count()} x {jax.devices()[0].device_kind} · mesh {dict(mesh.shape)} · "
@@ -264,6 +264,7 @@ def validate(config: Mapping[str, Any]) -> None:
     Errors: UserError, one for the first thing that is wrong.
     """
     image, checkpoint, mesh, evaluate = config["image"], config["checkpoint"], config["mesh"], config["evaluate"]
+    rows = config["data"].get("rows", "all")  # of pairs of products there is no choice
     encoders = [(name, part) for name, part in config.items() if isinstance(part, Mapping) and "heads" in part]
     rules = (
         (image["size"] % image["patch_size"] == 0, "image.size", image["size"], f"a multiple of {image['patch_size']}"),
@@ -287,7 +288,7 @@ def validate(config: Mapping[str, Any]) -> None:
             config["optimizer"]["name"],
             f"one of {', '.join(RULES)}",
         ),
-        (config["data"]["rows"] in ("pairs", "all"), "data.rows", config["data"]["rows"], "pairs or all"),
+        (rows in ("pairs", "all"), "data.rows", rows, "pairs or all"),
         (bool(config["data"]["path"]), "data.path", config["data"]["path"], "the folder that prepare wrote"),
         (
             config["total_samples"] >= config["batch_size"],
@@ -301,36 +302,6 @@ def validate(config: Mapping[str, Any]) -> None:
             raise UserError(f"config.{key} is {found!r}; expected {expected}; set --config.{key}=...")
 
 
-def _tokenizer(config, workdir: Path, data: PreparedData, *, keep: bool) -> TextTokenizer:
-    """The run's tokenizer: of the run directory, else of the configured folder, else trained on the train split.
-
-    Args:
-      keep: the one in the run directory, if there is one, is this run's.
-    """
-    text = config["text"]
-    folder = workdir / "tokenizer"
-    if not keep or not (folder / TOKENIZER_FILE).exists():
-        if text["tokenizer"]:
-            tokenizer = load_tokenizer(Path(text["tokenizer"]), max_length=text["max_length"])
-        else:
-            records = data.records("train")
-            template = _template(config)
-            texts = (template.enriched(records[row]) for row in range(len(records)))
-            tokenizer = train_tokenizer(texts, vocab_size=text["vocab_size"], max_length=text["max_length"])
-        tokenizer.save(folder)
-    return load_tokenizer(folder, max_length=text["max_length"])
-
-
-def _template(config) -> TextTemplate:
-    text = config["text"]
-    try:
-        return TextTemplate(
-            fields=tuple(text["fields"]), field_dropout=text["field_dropout"], word_dropout=text["word_dropout"]
-        )
-    except ValueError as error:
-        raise UserError(f"config.{error}") from error
-
-
 @contextlib.contextmanager
 def _naming_the_key(config) -> Iterator[None]:
     """Turns a ValueError that starts with a key of the config into a UserError; any other is a defect of ours."""
@@ -341,20 +312,6 @@ def _naming_the_key(config) -> Iterator[None]:
         if any(f".{key}".endswith(f".{word}") for key, _ in workdirs.flat(config)):
             raise UserError(f"config.{error}") from error
         raise
-
-
-def _to_example(config, pipeline: ImagePipeline, tokenizer: TextTokenizer) -> ToExample:
-    augment = Augment(**{name: tuple(v) if isinstance(v, list) else v for name, v in config["augment"].items()})
-    dropout = {name: config["data"][name] for name in ("image_dropout", "text_dropout")}
-    query_length = config["text"].get("query_length")
-    return ToExample(
-        image=pipeline,
-        augment=augment,
-        template=_template(config),
-        tokenizer=tokenizer,
-        query_tokenizer=tokenizer.of_length(query_length) if query_length else None,
-        **dropout,
-    )
 
 
 def _check_same_run(meta: Mapping[str, Any], unit: Mapping[str, Any], *, workdir: Path) -> None:

@@ -7,7 +7,7 @@
 
 The second command fetches the pictures once and keeps them: links rot. The third prints, for each direction, the
 figures with their intervals, the size of the gallery and the share of products with a picture; --reverse lets recalled
-products ask, --distinct_pictures leaves out pairs with one picture.
+products ask, --distinct_images leaves out pairs with one picture.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def measure_run(args) -> None:
         vl.load(args.workdir), PreparedData(args.data).records(args.split), progress=Progress("embed")
     )
     found = measure(
-        products, positives, reverse=args.reverse, distinct_pictures=args.distinct_pictures, seed=args.seed
+        products, positives, reverse=args.reverse, distinct_images=args.distinct_images, seed=args.seed
     )  # fmt: skip
     with_picture = products.present("image").mean()
     print(f"{len(products):,} products, {with_picture:.1%} with a picture; {len(positives):,} pairs of one style")
@@ -66,7 +66,7 @@ def main() -> None:
     for name in ("workdir", "data", "judgements"):
         measuring.add_argument(f"--{name}", required=True)
     measuring.add_argument("--split", default="test")
-    for name in ("reverse", "distinct_pictures"):
+    for name in ("reverse", "distinct_images"):
         measuring.add_argument(f"--{name}", action="store_true")
     measuring.add_argument("--seed", type=int, default=0)
     measuring.set_defaults(run=measure_run)

@@ -45,7 +45,7 @@ def main() -> None:
         raise UserError(f"--k={K.value}: expected the number of products to show, at least 1")
     if IMAGE_WEIGHT.value is not None and not 0 <= IMAGE_WEIGHT.value <= 1:
         raise UserError(f"--image_weight={IMAGE_WEIGHT.value}: expected a number from 0 (words) to 1 (picture)")
-    picture = query.read_picture(IMAGE.value) if IMAGE.value else None
+    image = query.read_image(IMAGE.value) if IMAGE.value else None
     exported = ExportedVectors(VECTORS.value)
     encoder = vl.load(WORKDIR.value)
     exported.require_space(encoder.space_id, owner=f"the model of --workdir={WORKDIR.value}")
@@ -54,7 +54,7 @@ def main() -> None:
     ids, vectors_NxD = exported.view(view)
     if not ids:
         raise UserError(f"no product of {VECTORS.value} has a vector of --view={view}; choose another view")
-    vector_D = query.query_vector(encoder, text=QUERY.value, picture=picture, image_weight=IMAGE_WEIGHT.value)
+    vector_D = query.query_vector(encoder, text=QUERY.value, image=image, image_weight=IMAGE_WEIGHT.value)
     rows, scores = top_k(vector_D[None], gallery=vectors_NxD, gallery_ids=ids, k=K.value)
     cards = exported.cards([ids[row] for row in rows[0]])
 
@@ -66,9 +66,7 @@ def main() -> None:
             "model": f"{encoder.name}, step {encoder.step:,}",
             "space": encoder.space_id,
         }
-        page.write_page(
-            Path(HTML.value), cards, scores=scores[0], query=QUERY.value.strip(), picture=picture, info=info
-        )
+        page.write_page(Path(HTML.value), cards, scores=scores[0], query=QUERY.value.strip(), image=image, info=info)
         print(f"wrote    {HTML.value}")
 
 

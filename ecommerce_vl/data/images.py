@@ -248,6 +248,7 @@ class Augment:
     light: float
 
     def __call__(self, image: Image.Image, *, size: int, rng: np.random.Generator) -> np.ndarray:
+        """A view as uint8 (size,size,3)."""
         area = rng.uniform(*self.crop_scale)
         ratio = np.exp(rng.uniform(-1, 1) * np.log(self.crop_ratio))
         width = min(1.0, np.sqrt(area * ratio)) * image.width

@@ -149,6 +149,7 @@ def chunks(sources: Iterable[feeds.Source]) -> Iterator[Chunk]:
 
 
 def part_file(folder: Path, number: int) -> Path:
+    """Where a part lies."""
     return folder / f"part-{number:07d}.parquet"
 
 

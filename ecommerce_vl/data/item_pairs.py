@@ -107,6 +107,7 @@ class ItemPairs:
         )
 
     def to_batch(self, to_example: ToExample) -> Callable[..., Batch]:
+        """Batches of {left, right, weight, valid}, see `PairsToBatch`."""
         return PairsToBatch(to_example, weighted=self._options["pair_weight"] == "loss")
 
 

@@ -38,7 +38,7 @@ class Records(Sequence):
 
     @cached_property
     def _source(self):
-        return shards.open_source(self.folder, split=self.split)
+        return shards.open_split(self.folder, split=self.split)
 
     def __getstate__(self):
         return {name: getattr(self, name) for name in ("folder", "split", "positions")}

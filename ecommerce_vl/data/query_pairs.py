@@ -89,6 +89,7 @@ class QueryPairs:
         return Deck(self._query_P, share_Q / share_Q.sum(), seed=seed)
 
     def to_batch(self, to_example: ToExample) -> Callable[..., Batch]:
+        """Batches of {query, product, weight, known, valid}, see `ToQueryBatch`."""
         num_words = self.items.keywords_QxW.shape[1]
         return ToQueryBatch(to_example, num_known=self.items.num_known, num_words=num_words, id_rows=self._id_rows)
 

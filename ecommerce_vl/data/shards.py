@@ -121,8 +121,11 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def open_source(folder: Path, *, split: str) -> Sequence[bytes]:
-    """A random-access sequence of the serialized records of one split; `parse` reads one."""
+def open_split(folder: Path, *, split: str) -> Sequence[bytes]:
+    """A random-access sequence of the serialized records of one split; `parse` reads one.
+
+    Errors: ValueError for a name that is not in `SPLITS`.
+    """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
     raw = tfds.decode.DeserializeMethod.RAW_BYTES

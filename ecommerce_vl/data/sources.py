@@ -32,9 +32,11 @@ class Source(Protocol):
     description: str
     digest: str
 
-    def order(self, *, batch_size: int, seed: int) -> Order: ...
+    def order(self, *, batch_size: int, seed: int) -> Order:
+        """Position of the stream -> item. Errors: ValueError that begins with the key of the config."""
 
-    def to_batch(self, to_example: ToExample) -> Callable[..., Batch]: ...
+    def to_batch(self, to_example: ToExample) -> Callable[..., Batch]:
+        """What makes a batch of drawn items; picklable."""
 
 
 class Products:
@@ -89,6 +91,7 @@ class Products:
         )
 
     def to_batch(self, to_example: ToExample) -> ToExample:
+        """Products are examples as they are."""
         return to_example
 
 

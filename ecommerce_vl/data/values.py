@@ -156,6 +156,7 @@ def as_images(value: Any, *, depth: int = 0) -> list[str | bytes]:
 
 
 def is_missing(value: Any) -> bool:
+    """Whether a value of a feed says nothing: empty, or a word such as "n/a"."""
     if isinstance(value, str):
         return value.strip().lower() in MISSING_WORDS
     if isinstance(value, (list, tuple)):

@@ -27,7 +27,7 @@ def measure(
     positives: Iterable[tuple[str, str]],
     *,
     reverse: bool = False,
-    distinct_pictures: bool = False,
+    distinct_images: bool = False,
     seed: int = 0,
 ) -> dict[str, dict]:
     """ "query-gallery/metric" -> {value, low, high, n, candidates, coverage}; intervals over queries.
@@ -36,7 +36,7 @@ def measure(
       products: all that were judged, embedded.
       positives: (trigger id, recalled id) of one style; those of products that are not here count against coverage.
       reverse: recalled products ask for their triggers.
-      distinct_pictures: leaves out pairs whose pictures are the same bytes, which a picture finds trivially.
+      distinct_images: leaves out pairs whose pictures are the same bytes, which a picture finds trivially.
     """
     row_of = {name: row for row, name in enumerate(products.ids)}
     answers: dict[str, set[str]] = {}
@@ -56,7 +56,7 @@ def measure(
                 if row is None or not asks[row]:
                     continue
                 rows = [row_of[other] for other in others if other in row_of]
-                rows = [other for other in rows if not _same(pictures, row, other)] if distinct_pictures else rows
+                rows = [other for other in rows if not _same(pictures, row, other)] if distinct_images else rows
                 rows = np.intersect1d(rows, gallery)
                 if len(rows):
                     queries.append(row)

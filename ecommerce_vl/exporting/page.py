@@ -24,14 +24,14 @@ def write_page(
     *,
     scores: Sequence[float],
     query: str,
-    picture: bytes | None,
+    image: bytes | None,
     info: Mapping[str, object],
 ) -> None:
     """Writes the page of a search.
 
     Args:
       cards: products in order of rank; scores: their cosines.
-      query: the words, "" if there are none; picture: the encoded query picture, None if there is none.
+      query: the words, "" if there are none; image: the encoded query picture, None if there is none.
       info: facts for the head, label -> value, shown in order.
 
     Errors: OSError when it cannot be written.
@@ -57,7 +57,7 @@ def write_page(
         .get_template("results.html")
         .render(
             query=query,
-            picture=data_uri(thumbnail(picture, pixels=QUERY_PIXELS)),
+            picture=data_uri(thumbnail(image, pixels=QUERY_PIXELS)),
             info=info,
             hits=hits,
         )

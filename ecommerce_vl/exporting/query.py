@@ -22,7 +22,7 @@ class QueryEncoder(Protocol):
     def embed_composed(self, images: list[bytes], texts: list[str], *, text_weight: float | None) -> np.ndarray: ...
 
 
-def read_picture(file: str | Path) -> bytes:
+def read_image(file: str | Path) -> bytes:
     """The bytes of a picture file, after a look that it is one.
 
     Errors: UserError if the file is missing or is not a whole picture.
@@ -38,26 +38,27 @@ def read_picture(file: str | Path) -> bytes:
 
 
 def query_vector(
-    encoder: QueryEncoder, *, text: str = "", picture: bytes | None = None, image_weight: float | None = None
+    encoder: QueryEncoder, *, text: str = "", image: bytes | None = None, image_weight: float | None = None
 ) -> np.ndarray:
     """One unit vector (D,) float32: of the text, of the picture, or of the picture as the text changes it.
 
     Args:
+      image: the encoded picture, or None.
       image_weight: w in [0, 1] of two towers, whose vector of both is norm(w picture + (1 - w) text); None for the
         encoder's own, which for two towers is 0.5. A joint encoder reads both in one pass and takes None only.
 
     Errors: UserError if there is neither, the encoder finds nothing to read in them, or it has no such weight.
     """
     has_text = bool(text.strip())
-    if not has_text and picture is None:
+    if not has_text and image is None:
         raise UserError('nothing to search for; give --query="words", --image=FILE, or both')
-    if not has_text or picture is None or image_weight in (0.0, 1.0):
-        alone = picture is not None and (not has_text or image_weight == 1.0)
-        vector = encoder.embed_images([picture])[0] if alone else encoder.embed_queries([text])[0]
+    if not has_text or image is None or image_weight in (0.0, 1.0):
+        alone = image is not None and (not has_text or image_weight == 1.0)
+        vector = encoder.embed_images([image])[0] if alone else encoder.embed_queries([text])[0]
     else:
         text_weight = None if image_weight is None else (1.0 - image_weight) / image_weight
         try:
-            vector = encoder.embed_composed([picture], [text], text_weight=text_weight)[0]
+            vector = encoder.embed_composed([image], [text], text_weight=text_weight)[0]
         except ValueError as error:
             raise UserError(f"--image_weight={image_weight}: {error}; leave it away") from error
     vector = vector.astype(np.float64)

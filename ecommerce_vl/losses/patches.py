@@ -5,7 +5,7 @@
     P_j = {j}, the other patches of the picture, and patches of other pictures; without k != j of <y_j, y_k> > 0.95
 
 A picture of one colour everywhere has nothing to tell apart: all alternatives of its patches are removed, and its terms
-are 0. The part of a patch's own picture is a matter of one row (`own_picture`, which systems encode); the patches of
+are 0. The part of a patch's own picture is a matter of one row (`own_image`, which systems encode); the patches of
 other pictures are those of the whole batch (`patch_contrast`, with the only collective here, of targets, which have no
 gradient).
 
@@ -51,7 +51,7 @@ class Masked:
     shown_B: jax.Array
 
 
-def own_picture(
+def own_image(
     prediction_BxMxD: jax.Array,
     target_BxNxD: jax.Array,
     index_BxM: jax.Array,

@@ -64,6 +64,7 @@ class Plan:
 
     @property
     def axes(self) -> tuple[str, ...]:
+        """Of the mesh, all of which shard rows and candidates."""
         return tuple(self.mesh.axis_names)
 
 

@@ -75,6 +75,7 @@ class Tile:
 
     @property
     def negative_rxc(self) -> jax.Array:
+        """Bool: the pairs that push."""
         relation = self.relation
         if relation.own_rxc is None:
             return relation.shown_rxc

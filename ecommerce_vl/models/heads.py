@@ -26,6 +26,7 @@ class Transform(nnx.Module):
         self.norm = nnx.LayerNorm(width, dtype=dtype, rngs=rngs)
 
     def __call__(self, x_BxMxC: jax.Array) -> jax.Array:
+        """(B,M,W) in the compute dtype."""
         return self.norm(jax.nn.gelu(self.dense(x_BxMxC)))
 
 
@@ -54,23 +55,25 @@ class WordHead(nnx.Module):
 
 
 class PatchHead(nnx.Module):
-    """Pixels (B,M,num_out) float32 of a patch."""
+    """Pixels of a patch from its state."""
 
     def __init__(self, num_in: int, *, width: int, num_out: int, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.transform = Transform(num_in, width, dtype=dtype, rngs=rngs)
         self.pixels = linear(width, num_out, dtype=dtype, rngs=rngs)
 
     def __call__(self, x_BxMxC: jax.Array) -> jax.Array:
+        """(B,M,num_out) float32."""
         return self.pixels(self.transform(x_BxMxC)).astype(jnp.float32)
 
 
 class MatchHead(nnx.Module):
-    """Logits (B,2) float32 of "the two belong to different products" and "to one" from the global state."""
+    """Whether picture and title belong to one product, from the global state."""
 
     def __init__(self, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.linear = linear(width, 2, dtype=dtype, rngs=rngs)
 
     def __call__(self, cls_BxW: jax.Array) -> jax.Array:
+        """Logits (B,2) float32 of "they belong to different products" and "to one"."""
         return self.linear(cls_BxW).astype(jnp.float32)
 
 

@@ -19,6 +19,7 @@ class Pooler(nnx.Module):
         self.dense = linear(width, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, x_BxW: jax.Array) -> jax.Array:
+        """(B,W) of (B,W), in the compute dtype."""
         return jnp.tanh(self.dense(x_BxW))
 
 
@@ -33,6 +34,7 @@ class AttentionPool(nnx.Module):
         self.mlp = Mlp(width, hidden=round(width * mlp_ratio), form=form, dtype=dtype, rngs=rngs)
 
     def __call__(self, x_BxNxW: jax.Array) -> jax.Array:
+        """(B,W) of states (B,N,W), in the compute dtype."""
         query_Bx1xW = jnp.broadcast_to(self.query[...], (x_BxNxW.shape[0], *self.query.shape))
         x_Bx1xW = self.attn(x_BxNxW, None, query_Bx1xW.astype(x_BxNxW.dtype))
         return (x_Bx1xW + self.mlp(self.norm(x_Bx1xW)))[:, 0]

@@ -157,6 +157,7 @@ class Mlp(nnx.Module):
         self.down = residual_output(hidden, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, x_BxNxW: jax.Array) -> jax.Array:
+        """(B,N,W), in the compute dtype."""
         # Two axes, not three: XLA:CPU takes 1.6 times as long for the kernel's gradient over two row axes (2026-11).
         x_RxW = x_BxNxW.reshape(-1, x_BxNxW.shape[-1])
         return self.down(ACTIVATIONS[self.activation](self.up(x_RxW))).reshape(x_BxNxW.shape)
@@ -173,6 +174,7 @@ class Block(nnx.Module):
         self.mlp = Mlp(width, hidden=round(width * mlp_ratio), form=form, dtype=dtype, rngs=rngs)
 
     def __call__(self, x_BxNxW, mask_BxN, keep_Bx2) -> jax.Array:
+        """(B,N,W); `keep_Bx2` are factors of the two branches of each row, see `Transformer`."""
         if self.norm_after:
             x_BxNxW = self.attn_norm(x_BxNxW + keep_Bx2[:, 0, None, None] * self.attn(x_BxNxW, mask_BxN))
             return self.mlp_norm(x_BxNxW + keep_Bx2[:, 1, None, None] * self.mlp(x_BxNxW))

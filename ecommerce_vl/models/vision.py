@@ -38,6 +38,7 @@ class PatchStem(nnx.Module):
         self.projection = linear(3 * patch_size**2, width, dtype=dtype, rngs=rngs)
 
     def __call__(self, pixels_BxHxWx3: jax.Array) -> jax.Array:
+        """(B,h,w,W) of normalised pixels, a state a patch."""
         return self.projection(patches_of(pixels_BxHxWx3, self.patch_size))
 
 
@@ -51,6 +52,7 @@ class ConvStage(nnx.Module):
         self.mix = nnx.Conv(num_out, num_out, (3, 3), dtype=dtype, rngs=rngs)
 
     def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
+        """(B, H / side, W / side, num_out)."""
         x_BxHxWxC = jax.nn.relu(self.norm(self.down(patches_of(x_BxHxWxC, self.side))))
         return x_BxHxWxC + jax.nn.relu(self.mix(x_BxHxWxC))
 
@@ -76,6 +78,7 @@ class ConvStem(nnx.Module):
         )
 
     def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
+        """(B,h,w,W) of normalised pixels (C = 3), a state a patch."""
         for stage in self.stages:
             x_BxHxWxC = stage(x_BxHxWxC)
         return x_BxHxWxC

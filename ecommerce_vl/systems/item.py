@@ -119,7 +119,7 @@ class Item:
         self.shown = (
             *(matching if "itm" in self.objectives else ()),
             *((name, f"loss_{name}", "5.2f") for name in self.objectives if name != "itm"),
-            ("cos", "cosine", "5.2f"),
+            ("cos", "mean_cosine", "5.2f"),
         )
 
     def build(self, rngs: nnx.Rngs) -> ItemModel:
@@ -208,7 +208,7 @@ class Item:
         valid_Bx1 = batch["valid"][:, None]
         mean_W = jnp.where(valid_Bx1, unit_BxW, 0.0).sum(axis=0) / jnp.maximum(valid_Bx1.sum(), 1)
         # The mean cosine of any two rows, a row with itself included: near 1 the embeddings lie in a narrow cone.
-        metrics["cosine"] = (mean_W**2).sum()
+        metrics["mean_cosine"] = (mean_W**2).sum()
         return (weight_K * term_K).sum(), jax.lax.stop_gradient(metrics), extra
 
     def constrain(self, params: dict) -> dict:

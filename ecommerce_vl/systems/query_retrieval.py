@@ -44,6 +44,8 @@ OBJECTIVES = ("am_softmax", "softmax", "sigmoid")
 TEMPERATURES = (0.01, 1.0)  # between which the learned one stays
 SIGMOID_BIAS = -10.0  # at the start (SigLIP, 2303.15343)
 NEAR = 0.95  # cosine of two patches that count as one
+# What the rows and columns of the loss are here.
+NAMES = {"row_top1": "q2p_top1", "column_top1": "p2q_top1", "row_rank": "query_rank", "column_rank": "product_rank"}
 # What a row draws a key for: dropped paths, words and what they become, patches, and hard negatives.
 USES = (
     "query_path",
@@ -88,12 +90,12 @@ class QueryRetrieval:
         if "keyword" in self.weights and not config["data"]["keywords"]:
             raise ValueError("data.keywords is 0, but weights.keyword is not; expected a number of words, such as 8")
         self.shown = (
-            ("q→p", "row_top1", "6.1%"),
-            ("p→q", "column_top1", "6.1%") if config["loss"]["both"] else ("cosine", "pair_cosine", "5.2f"),
+            ("q→p", "q2p_top1", "6.1%"),
+            ("p→q", "p2q_top1", "6.1%") if config["loss"]["both"] else ("cosine", "pair_cosine", "5.2f"),
             ("eff. neg", "effective_negatives", ".0f"),
             ("tau", "temperature", ".3f"),
             *((("match", "qpm_accuracy", "6.1%"),) if "qpm" in self.weights else ()),
-            ("rank", "column_rank", ".0f"),
+            ("rank", "product_rank", ".0f"),
         )
 
     def build(self, rngs: nnx.Rngs) -> QueryProductTowers:
@@ -123,7 +125,10 @@ class QueryRetrieval:
         )
 
     def make_extra(self) -> dict:
-        """The bank of product vectors, and the step that it waits for; {} without a bank."""
+        """The bank of product vectors, and the step that it waits for; {} without a bank.
+
+        Errors: ValueError for a size that is no multiple of the batch.
+        """
         size, lanes = self.config["bank"]["size"], self.config["batch_size"]
         if not size:
             return {}
@@ -225,7 +230,7 @@ class QueryRetrieval:
             distance = {"regression": patches.regression, "kl": patches.divergence}[mpm["form"]]
             return row_sum(distance(prediction_BxMxW, hidden.take(target_BxNxW)), hidden.used_BxM)
         draw = lambda key: jax.random.permutation(key, self.num_patches)[: self.pool_per_picture]
-        return patches.own_picture(
+        return patches.own_image(
             prediction_BxMxW,
             target_BxNxW,
             hidden.index_BxM,
@@ -273,7 +278,7 @@ class QueryRetrieval:
             )
             more += (_at(products, drawn, mesh),)
         losses["qpc"], found = candidate_loss(encoded["query"], products, scale, rule=rule, bias=bias, more=more, **how)
-        metrics |= found
+        metrics |= {NAMES.get(name, name): value for name, value in found.items()}
         hard = Rule(label_mode="mask")
         if "keyword" in self.weights:  # pairs of similar queries are no hard negatives either
             hard = Rule(label_mode="keywords", overlap=config["keywords"]["overlap"], both=False)

@@ -75,11 +75,11 @@ class SameStyle:
         needed = {*self.matched, *self.transformed, *self.columns, *(["both"] if self.transformed else [])}
         self.runs = {name: run for name, run in RUNS.items() if name in needed}
         self.shown = (
-            ("ppm", "ppm", "6.4f"),
-            *((("pdc", "pdc", "6.4f"), ("loc", "locality", "6.4f")) if self.transformed else ()),
+            ("ppm", "loss_ppm", "6.4f"),
+            *((("pdc", "loss_pdc", "6.4f"), ("loc", "loss_locality", "6.4f")) if self.transformed else ()),
             *((f"{view}→", f"{view}_top1", "6.1%") for view in self.matched),
-            ("active", "active", "5.1%"),
-            ("rank", "rank", ".0f"),
+            ("active", "active_ppm", "5.1%"),
+            ("rank", "product_rank", ".0f"),
         )
 
     def build(self, rngs: nnx.Rngs) -> JointEmbedding:
@@ -99,6 +99,7 @@ class SameStyle:
         return {}
 
     def constrain(self, params: dict) -> dict:
+        """The parameters as they are: there is no temperature."""
         return params
 
     def encode(self, model: JointEmbedding, batch, rng: jax.Array) -> dict[str, jax.Array]:
@@ -118,7 +119,7 @@ class SameStyle:
         loss, pairs = self.loss, _pairs(self.runs, encoded, batch, mesh)
         matches = {column: pairs.match(self.matched, column, margin=loss["margin_ppm"]) for column in self.columns}
         tops = zip(self.matched, matches["right"].top1_V, strict=True)
-        metrics = {"active": matches["right"].active_V.mean()} | {f"{view}_top1": top1 for view, top1 in tops}
+        metrics = {"active_ppm": matches["right"].active_V.mean()} | {f"{view}_top1": top1 for view, top1 in tops}
         each = [(view, column) for view in self.matched for column in self.columns]
         if loss["infonce"]:
             ppm = sum(self._infonce(pairs, view, column) for view, column in each)
@@ -128,7 +129,7 @@ class SameStyle:
                 back = [pairs.match([column], view, margin=loss["margin_ppm"]).loss_V[0] for view, column in each]
                 ppm = (ppm + sum(back)) / 2
         total = ppm = ppm / len(self.columns)
-        metrics["ppm"] = ppm
+        metrics["loss_ppm"] = ppm
         if self.transformed:
             # Of a product with one modality alone the view is the product itself, which teaches nothing.
             whole_B = batch["left"]["has_image"] & batch["left"]["has_text"]
@@ -145,8 +146,8 @@ class SameStyle:
             pdc = found.loss_V.mean()
             loc = mean_of_rows(moved_BxV, pairs.weight(self.transformed, "both", whole_B)).mean()
             total = total + loss["w_pdc"] * pdc + loss["w_loc"] * loc
-            metrics |= {"pdc": pdc, "locality": loc, "active_pdc": found.active_V.mean()}
-        metrics["rank"] = rank_of_rows(encoded["right"], pairs.row.valid_n, mesh=mesh)
+            metrics |= {"loss_pdc": pdc, "loss_locality": loc, "active_pdc": found.active_V.mean()}
+        metrics["product_rank"] = rank_of_rows(encoded["right"], pairs.row.valid_n, mesh=mesh)
         return total, jax.lax.stop_gradient(metrics), extra
 
     def _infonce(self, pairs: _Pairs, view: str, column: str) -> jax.Array:

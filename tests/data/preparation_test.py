@@ -25,7 +25,7 @@ from ecommerce_vl.data.preparation import (
     read_summary,
     validate,
 )
-from ecommerce_vl.data.shards import open_source, parse
+from ecommerce_vl.data.shards import open_split, parse
 from ecommerce_vl.data.split import MAX_SHARED
 from ecommerce_vl.errors import UserError
 
@@ -57,7 +57,7 @@ def table(out: Path, name: str) -> list[dict]:
 def products(out: Path) -> dict[str, dict]:
     """id -> record, over all splits."""
     names = [split for split, rows in read_summary(out)["splits"].items() if rows]
-    records = (parse(data) for split in names for data in open_source(out, split=split))
+    records = (parse(data) for split in names for data in open_split(out, split=split))
     return {record["id"]: record for record in records}
 
 
@@ -293,7 +293,7 @@ def test_own_splits_are_honoured_and_groups_stay_together(tmp_path):
     assert all(len({split[f"g{row + n}"] for n in range(3)}) == 1 for row in range(0, 120, 3))
     assert (summary["split"]["given"], summary["split"]["leaking"]) == (3, 0)
     # The index finds every record at its place, over several shards.
-    sources = {name: open_source(tmp_path / "out", split=name) for name in set(split.values())}
+    sources = {name: open_split(tmp_path / "out", split=name) for name in set(split.values())}
     assert all(parse(sources[row["split"]][row["position"]])["id"] == row["id"] for row in index)
 
 

@@ -14,7 +14,7 @@ from ecommerce_vl.data.shards import (
     KEYS,
     STORED_FIELDS,
     fingerprint,
-    open_source,
+    open_split,
     parse,
     serialize,
     shard_file,
@@ -61,7 +61,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def test_records_come_back_in_order_with_pictures_untouched(folder):
-    source = open_source(folder, split="train")
+    source = open_split(folder, split="train")
     assert len(source) == 7
     for row in range(7):
         found = parse(source[row])
@@ -87,7 +87,7 @@ def test_the_quick_serialization_is_that_of_tfds(row):
 
 def test_an_unknown_split_is_named(folder):
     with pytest.raises(ValueError, match="split is 'val'; expected one of train, validation, test"):
-        open_source(folder, split="val")
+        open_split(folder, split="val")
 
 
 def test_the_same_records_give_the_same_fingerprint(folder, tmp_path):

@@ -48,4 +48,4 @@ def test_equal_scores_are_ordered_by_id_and_equal_pictures_can_be_left_out():
     products = products_of([0, 30, 30, 30], [None] * 4, pictures=[b"1", b"2", b"1", b"3"])
     assert measure(products, [("a", "c")])["image-image/mrr"]["value"] == 0.5
     assert measure(products, [("a", "d")])["image-image/mrr"]["value"] == pytest.approx(1 / 3)
-    assert measure(products, [("a", "c")], distinct_pictures=True) == {}
+    assert measure(products, [("a", "c")], distinct_images=True) == {}

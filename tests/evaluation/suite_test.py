@@ -1,7 +1,9 @@
 """The promised keys, shared pools, reasons for what is skipped, determinism."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +36,17 @@ def test_every_promised_key_is_measured_with_its_interval(results):
     assert set(results.skipped) == {"query", "composed/joint"}  # no judgements, and an encoder that composes nothing
     assert results.metrics["category/text/linear/top1"]["C"] in (1.0, 10.0, 100.0)
     json.dumps(results.metrics, allow_nan=False)
+
+
+def test_every_key_is_explained(results):
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    general = ((r"@\d+$", "@k"), (r"_depth\d+$", "_depthN"), (r"_0\.\d+$", "_p"))
+    for key, entry in results.metrics.items():
+        task, *_, metric = key.split("/slice=")[0].split("/")
+        for pattern, name in general:
+            metric = re.sub(pattern, name, metric)
+        unknown = [name for name in (task, metric, *entry) if f"`{name}`" not in page]
+        assert not unknown, f"docs/metrics.md does not name {unknown} of {key}"
 
 
 def test_baselines_share_the_pool_of_the_model(results):

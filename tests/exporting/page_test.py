@@ -15,14 +15,14 @@ def written(exported, file, **options):
 
 
 def test_text_is_escaped_and_nothing_runs_or_is_fetched(exported, tmp_path):
-    page = written(exported, tmp_path / "new" / "page.html", query=HOSTILE, picture=None)
+    page = written(exported, tmp_path / "new" / "page.html", query=HOSTILE, image=None)
     assert "<script" not in page and page.count("&lt;script&gt;") >= 3 and "fake &lt;b&gt;" in page
     assert "http" not in re.sub(r"http-equiv", "", page)
     assert all(source.startswith("data:image/jpeg;base64,") for source in re.findall(r'src="([^"]*)"', page))
 
 
 def test_pictures_placeholders_and_blur(exported, tmp_path):
-    page = written(exported, tmp_path / "page.html", query="red", picture=jpeg("red"))
+    page = written(exported, tmp_path / "page.html", query="red", image=jpeg("red"))
     first, second, third = page.split('<li class="card"')[1:]
     assert "<img" in first and "no picture" in second and "<img" not in second
     assert 'class="picture adult"' in third and "Adult product, blurred" in third and "adult" not in first

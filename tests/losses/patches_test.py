@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reference import mesh_of
 
-from ecommerce_vl.losses.patches import divergence, own_picture, patch_contrast, regression
+from ecommerce_vl.losses.patches import divergence, own_image, patch_contrast, regression
 
 B, N, M, S, D, TAU, NEAR = 8, 6, 2, 3, 5, 0.07, 0.95
 
@@ -23,7 +23,7 @@ def case(seed=0):
 
 
 def loss(prediction, target, index, pool, used, shown, num_devices=1):
-    masked = own_picture(prediction, target, index, pool, used_BxM=used, shown_B=shown, tau=TAU, near=NEAR)
+    masked = own_image(prediction, target, index, pool, used_BxM=used, shown_B=shown, tau=TAU, near=NEAR)
     return patch_contrast(masked, tau=TAU, near=NEAR, mesh=mesh_of(num_devices))
 
 

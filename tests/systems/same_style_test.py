@@ -246,7 +246,12 @@ def run_steps(config, mesh, batches, *, streams=1):
     state, found = init(), []
     for batch in batches:
         state, metrics = step(state, jax.device_put(batch, batch_sharding(mesh)))
-        found.append([float(metrics[name]) for name in ("loss", "grad_norm", "ppm", "pdc", "locality", "rank")])
+        found.append(
+            [
+                float(metrics[name])
+                for name in ("loss", "grad_norm", "loss_ppm", "loss_pdc", "loss_locality", "product_rank")
+            ]
+        )
     return found, jax.device_get(state.params)
 
 

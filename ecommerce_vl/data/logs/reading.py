@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ecommerce_vl.data.logs.settings import Settings
-from ecommerce_vl.data.logs.sources import EVENT_FIELDS, SEARCH_FIELDS, Source, _literal, open_source
+from ecommerce_vl.data.logs.sources import EVENT_FIELDS, SEARCH_FIELDS, Source, _literal, open_log
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,11 +45,11 @@ def read_logs(engine: duckdb.DuckDBPyConnection, clicks: str, queries: str | Non
     """
     engine.execute("SET TimeZone = 'UTC'")  # a time without a zone is read as UTC, and counted
     opening = {"schema": settings.schema, "columns": settings.columns}
-    source = open_source(engine, clicks, **opening, flag="clicks")
+    source = open_log(engine, clicks, **opening, flag="clicks")
     counts = {"clicks": _facts(source)}
     searches = None
     if queries:
-        searches = open_source(engine, queries, **opening, flag="queries")
+        searches = open_log(engine, queries, **opening, flag="queries")
         counts["queries"] = _facts(searches)
     engine.execute(f"CREATE OR REPLACE TABLE raw_events AS {_events_sql(source, settings)}")
     counts["clicks"]["rows_in"] = _count(engine, "SELECT count(*) FROM raw_events WHERE item <= 1")

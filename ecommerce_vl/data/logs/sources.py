@@ -169,7 +169,7 @@ class Source:
         return f"json_extract_string({document}, {_literal(_json_path(inner))})"
 
 
-def open_source(engine: duckdb.DuckDBPyConnection, where: str, *, schema: str, columns: str, flag: str) -> Source:
+def open_log(engine: duckdb.DuckDBPyConnection, where: str, *, schema: str, columns: str, flag: str) -> Source:
     """The files that a flag names and the schema of their rows.
 
     Args:

@@ -18,6 +18,7 @@ SHOWN_MISTAKES = 12
 
 
 def same(x: np.ndarray) -> np.ndarray:
+    """As it is."""
     return x
 
 
@@ -37,6 +38,7 @@ def one_row(x: np.ndarray) -> np.ndarray:
 
 
 def scalar(x: np.ndarray) -> np.ndarray:
+    """An array of one number as that number, shape ()."""
     return x.reshape(())
 
 
@@ -46,6 +48,7 @@ def third(number: int, read: Callable[[np.ndarray], np.ndarray] = same) -> Calla
 
 
 def exact(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """As it is: another shape than ours is an error of whoever compares."""
     return x
 
 

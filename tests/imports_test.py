@@ -1,6 +1,7 @@
 """The direction of imports, and what `import ecommerce_vl` must not load."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,39 @@ def test_importing_touches_no_jax_backend(module):
     code = f"import ecommerce_vl.{module}, jax._src.xla_bridge as bridge; print(bridge.backends_are_initialized())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("door", ["prepare", "train", "evaluate", "export", "search", "plan"])
+def test_help_of_a_door_loads_nothing_heavy(door):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", f"ecommerce_vl.{door}", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    loaded = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert f"ecommerce_vl.{door}" in done.stdout and "absl" in loaded
+    heavy = {"jax", "flax", "grain", "numpy", "pyarrow", "duckdb", "ibis", "sklearn", "tensorflow_datasets", "PIL"}
+    assert not loaded & (NEVER | heavy | {"transformers"})
+
+
+# What the package needs and does not import: a need of another package, or a limit on one.
+INDIRECT = {"importlib_resources", "sqlglot"}
+OPTIONAL = {"apache_beam", "faiss", "usearch"}  # what extras bring
+IMPORTED_AS = {"absl-py": "absl", "orbax-checkpoint": "orbax", "ibis-framework": "ibis", "scikit-learn": "sklearn"}
+IMPORTED_AS |= {"pillow": "PIL"}
+
+
+def test_every_dependency_is_imported_and_has_a_reason():
+    lines = (ROOT / "setup.py").read_text().split("REQUIRES = [\n")[1].split("\n]")[0].splitlines()
+    used = {name.split(".")[0] for file in PACKAGE.rglob("*.py") for name in imports(file)}
+    for line in lines:
+        name = re.match(r"\s*[\"']([\w-]+)", line)[1]
+        assert re.search(r"  # \S", line), f"setup.py does not say what {name} is for"
+        module = IMPORTED_AS.get(name, name.replace("-", "_"))
+        assert module in used or name in INDIRECT, f"nothing imports {name}"
+    assert used - {"ecommerce_vl", *sys.stdlib_module_names} - OPTIONAL <= {
+        IMPORTED_AS.get(name, name.replace("-", "_"))
+        for name in re.findall(r"^\s*[\"']([\w-]+)", "\n".join(lines), re.M)
+    }

@@ -14,7 +14,7 @@ from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.data.sampling import natural_order
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
-from ecommerce_vl.training import loop
+from ecommerce_vl.training import inputs, loop
 from ecommerce_vl.training.checkpoint import Checkpoints
 from ecommerce_vl.training.loop import FINISHED, STOPPED, check_finite, train, validate
 from ecommerce_vl.training.schedule import make_stages, samples_at
@@ -55,8 +55,8 @@ def other_data(monkeypatch):
 
 def trained_texts(monkeypatch):
     """Counts how often a tokenizer is trained."""
-    counted, original = [], loop.train_tokenizer
-    monkeypatch.setattr(loop, "train_tokenizer", lambda *a, **k: counted.append(1) or original(*a, **k))
+    counted, original = [], inputs.train_tokenizer
+    monkeypatch.setattr(inputs, "train_tokenizer", lambda *a, **k: counted.append(1) or original(*a, **k))
     return counted
 
 

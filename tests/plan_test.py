@@ -316,7 +316,7 @@ def test_the_door_plans_for_local_devices(tmp_path):
     assert 4.2 < plan["wanted"]["per_step"]["flops"] / plan["per_step"]["flops"] < 6
     assert plan["per_chip"]["parameters"] > 0 and plan["per_chip"]["peak"] > plan["per_chip"]["parameters"]
     assert plan["collectives"]["all-reduce"]["bytes"] > plan["per_chip"]["parameters"] / 2
-    assert plan["blocks"] is None and "cannot be told from the model" in done.stdout  # 32 rows, 32 wide
+    assert plan["blocks"] == [] and "nothing on a device holds the whole batch against itself" in done.stdout
     assert 0 < plan["per_step"]["loss_flops"] < plan["per_step"]["flops"] and "roofline" not in plan
     assert "compile  8 rows a device" in done.stderr and done.stdout.startswith("slice    local:4")
 

@@ -28,17 +28,17 @@ PODS = {"v5e:16x16": 128, "v5p:8x8x16": 512}  # rows of a stream on a chip, at m
 BATCHES = (32_768, 1_048_576)
 TABLES = ("shares", "scaling", "batches")
 LOSSES = {"gather": ("gather", 0), "ring": ("ring", 256)}
-HEAD = f"{'slice':<11} {'chips':>5} {'batch':>9} {'streams':>7} {'loss':<6} {'peak GiB':>8} {'sent MiB':>8} "
-HEAD += f"{'of them loss':>12} {'loss FLOPs':>10} {'passes':>7} {'step ms':>8} {'MFU':>4} {'compiled s':>10}"
+# What a chip sends, by kind: gradients are all-reduced; vectors and their gradients gathered, scattered or passed on.
+KINDS = ("all-reduce", "all-gather", "reduce-scatter", "collective-permute")
+HEAD = f"{'slice':<11} {'chips':>5} {'batch':>9} {'streams':>7} {'loss':<6} {'peak GiB':>8} "
+HEAD += " ".join(f"{kind:>{len(kind)}}" for kind in KINDS)
+HEAD += f" {'loss FLOPs':>10} {'passes':>7} {'step ms':>8} {'MFU':>4} {'cpu s':>10}"
 
 
-def sent_mib(program: Program) -> tuple[float, float]:
-    """(all that a chip sends in a step, what is not the reduction of gradients), MiB.
-
-    Gradients are all-reduced; vectors and their gradients are gathered, scattered or passed on.
-    """
-    all_of = {kind: total.wire_bytes / 2**20 for kind, total in program.collectives.items()}
-    return sum(all_of.values()), sum(sent for kind, sent in all_of.items() if kind != "all-reduce")
+def sent_mib(program: Program) -> str:
+    """MiB that a chip sends in a step, of every kind."""
+    sent = lambda kind: program.collectives[kind].wire_bytes / 2**20 if kind in program.collectives else 0.0
+    return " ".join(f"{sent(kind):>{len(kind)},.1f}" for kind in KINDS)
 
 
 def shares(size: str, name: str, batch: int) -> str:
@@ -58,17 +58,17 @@ def row(name: str, loss: str, *, rows: int, streams: int) -> str:
     """One line of a table."""
     config, topology = eclip.get_config("base").to_dict(), open_topology(name)
     config["loss"]["impl"], config["loss"]["chunk_rows"] = LOSSES[loss]
-    begin, chips = time.perf_counter(), len(topology.devices)
+    begin, chips = time.process_time(), len(topology.devices)
     shown = f"{name:<11} {chips:>5,} {rows * chips:>9,} {streams:>7} {loss:<6} "
     try:
         program = compile_step(config, topology, rows=rows, streams=streams)
     except DoesNotFit:
         return shown + "does not fit"
-    line, (sent, of_loss) = roofline(program, topology), sent_mib(program)
+    line = roofline(program, topology)
     return shown + (
-        f"{program.peak / GIB:>8.2f} {sent:>8,.0f} {of_loss:>12,.0f} {program.loss_flops / program.flops:>10.2%} "
+        f"{program.peak / GIB:>8.2f} {sent_mib(program)} {program.loss_flops / program.flops:>10.2%} "
         f"{program.passes / program.flops:>7.2f} {1e3 * line.step_s:>8.1f} {line.mfu:>4.0%} "
-        f"{time.perf_counter() - begin:>10.0f}"
+        f"{time.process_time() - begin:>10.0f}"
     )
 
 
@@ -76,6 +76,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=128, help="a chip, of the table of scaling")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
+    parser.add_argument("--losses", nargs="+", choices=tuple(LOSSES), default=tuple(LOSSES), help="of the last two")
+    parser.add_argument("--slices", nargs="+", default=SCALING, help="of the table of scaling")
     flags = parser.parse_args()
     prepare_environment(SCALING[0])
     if "shares" in flags.tables:
@@ -89,14 +91,14 @@ def main() -> None:
     if set(flags.tables) - {"shares"}:
         print(HEAD)
     if "scaling" in flags.tables:
-        for loss in LOSSES:
-            for name in SCALING:
+        for loss in flags.losses:
+            for name in flags.slices:
                 print(row(name, loss, rows=flags.rows, streams=1), flush=True)
     if "batches" in flags.tables:
         for name, most in PODS.items():
             for batch in BATCHES:
                 rows = batch // len(open_topology(name).devices)
-                for loss in LOSSES:
+                for loss in flags.losses:
                     print(row(name, loss, rows=rows, streams=max(1, rows // most)), flush=True)
 
 

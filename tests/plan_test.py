@@ -14,14 +14,17 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
+from tokenizers import Tokenizer, models
 
+from ecommerce_vl import weights
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.planning.blocks import batch_blocks
 from ecommerce_vl.planning.collectives import read_collectives, trip_count
 from ecommerce_vl.planning.flops import flops_of
 from ecommerce_vl.planning.program import DoesNotFit, Program
 from ecommerce_vl.planning.report import MAX_COMPILATIONS, largest_rows, lines, make_plan, streams_that_fit
 from ecommerce_vl.planning.roofline import roofline
-from ecommerce_vl.planning.topology import CHIPS, GIB, Topology, parse, plan_mesh
+from ecommerce_vl.planning.topology import CHIPS, GIB, Topology, open_topology, parse, plan_mesh, prepare_environment
 
 ROOT = Path(__file__).parents[1]
 SLOW_TPU = pytest.mark.skipif(
@@ -36,7 +39,7 @@ def abstract(*shape):
 def program(rows, *, flops=10**12, traffic=0.0, collectives=None, fixed=2 * GIB, a_row=0.01 * GIB):
     """A program whose memory is a line in its rows."""
     peak = int(fixed + a_row * rows)
-    return Program(rows, GIB, GIB, 0, peak - 2 * GIB, 0, peak, flops, flops, 0, flops, traffic, collectives or {})
+    return Program(rows, GIB, GIB, 0, peak - 2 * GIB, 0, peak, flops, flops, 0, flops, traffic, collectives or {}, ())
 
 
 def slice_of(name="v5e", devices=4):
@@ -142,6 +145,20 @@ def test_collectives_of_a_program_of_known_ones(devices):
     assert found["all-reduce"].wire_bytes == pytest.approx(2 * 6 * shard * (devices - 1) / devices)
     assert (found["all-gather"].count, found["all-gather"].bytes) == (1, devices * shard)
     assert found["all-gather"].wire_bytes == pytest.approx(shard * (devices - 1))
+
+
+def test_a_block_of_the_whole_batch_is_found():
+    mesh = Mesh(np.array(jax.devices()[:4]), ("data",))
+    rows = jax.ShapeDtypeStruct((96, 8), jnp.float32, sharding=jax.sharding.NamedSharding(mesh, P("data")))
+
+    def text(spec):
+        scores = lambda x: jax.lax.with_sharding_constraint(x @ x.T, jax.sharding.NamedSharding(mesh, spec))
+        return jax.jit(lambda x: jax.nn.log_softmax(scores(x)).trace()).lower(rows).compile().as_text()
+
+    whole, rows_of_a_device = text(P()), text(P("data"))
+    assert any(array.startswith("f32[96,96]") for array in batch_blocks(whole, batch=96, sizes={8}))
+    assert batch_blocks(whole, batch=96, sizes={8, 96}) is None
+    assert batch_blocks(rows_of_a_device, batch=96, sizes={8, 96}) == ()
 
 
 TPU_TEXT = """
@@ -299,6 +316,7 @@ def test_the_door_plans_for_local_devices(tmp_path):
     assert 4.2 < plan["wanted"]["per_step"]["flops"] / plan["per_step"]["flops"] < 6
     assert plan["per_chip"]["parameters"] > 0 and plan["per_chip"]["peak"] > plan["per_chip"]["parameters"]
     assert plan["collectives"]["all-reduce"]["bytes"] > plan["per_chip"]["parameters"] / 2
+    assert plan["blocks"] == [] and "nothing on a device holds the whole batch against itself" in done.stdout
     assert 0 < plan["per_step"]["loss_flops"] < plan["per_step"]["flops"] and "roofline" not in plan
     assert "compile  8 rows a device" in done.stderr and done.stdout.startswith("slice    local:4")
 
@@ -310,19 +328,49 @@ def test_the_door_refuses_in_one_sentence():
 
 
 def shipped():
-    """Every training config of configs/, in all its sizes, as --config takes it."""
+    """Every training config of configs/ with every argument that it takes, as --config takes it."""
     names = []
     for file in sorted((ROOT / "configs").glob("[!_]*.py")):
-        module = importlib.import_module(f"configs.{file.stem}")
-        if "system" in getattr(module, "get_config", dict)():
-            sizes = [f":{size}" for size in getattr(module, "SIZES", ())] or [""]
-            names += [f"configs/{file.name}{size}" for size in sizes]
+        get_config = getattr(importlib.import_module(f"configs.{file.stem}"), "get_config", None)
+        if get_config is None or "system" not in get_config():
+            continue
+        try:
+            get_config("?")
+        except TypeError:  # takes none
+            names.append(f"configs/{file.name}")
+        except ValueError as error:  # says which it takes
+            arguments = str(error).rpartition("expected one of ")[2].split(", ")
+            names += [f"configs/{file.name}:{argument}" for argument in arguments]
     return names
 
 
-# A slice of every chip in turn; large models where they fit.
+def config_of(name):
+    file, _, argument = name.partition(":")
+    return importlib.import_module(f"configs.{Path(file).stem}").get_config(*filter(None, [argument])).to_dict()
+
+
+def begun(config, folder):
+    """The config with what it begins from: sizes of a published model, or of a run, as files that say no more."""
+    init = config["init"]
+    if "run" in init:
+        init["run"] = str(folder)
+        before = config_of(f"configs/query_retrieval.py:{config['size'].removesuffix('-tuned')}")
+        (folder / "config.json").write_text(json.dumps(before))
+    elif init["dual"]:
+        assert init["dual"] == "google/siglip2-base-patch16-224"
+        init["dual"] = str(folder)
+        blocks = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+        sizes = {"text_config": blocks, "vision_config": {**blocks, "image_size": 224, "patch_size": 16}}
+        (folder / "config.json").write_text(json.dumps({"model_type": "siglip", **sizes}))
+        words = models.WordLevel({"<pad>": 0, "<unk>": 1} | {str(n): n for n in range(2, 256_000)}, unk_token="<unk>")
+        Tokenizer(words).save(str(folder / "tokenizer.json"))
+    return weights.resolve(config)
+
+
+# A slice of every chip in turn; large models where they fit, recipes for small catalogs on the smallest.
 SLICES = ("v5e:4x4", "v6e:4x4", "tpu7x:2x2x1", "v5p:2x2x4")
 LARGER = {"configs/eclip.py:base": "v5e:8x8", "configs/eclip.py:large": "v5p:4x4x4"}
+SMALL_BATCH = 128
 
 
 @pytest.mark.pod
@@ -330,11 +378,13 @@ LARGER = {"configs/eclip.py:base": "v5e:8x8", "configs/eclip.py:large": "v5p:4x4
 @pytest.mark.parametrize("place", range(len(shipped())), ids=shipped())
 def test_every_shipped_config_compiles_for_a_pod(place, tmp_path):
     name = shipped()[place]
-    topology = LARGER.get(name, SLICES[place % len(SLICES)])
-    done = door(f"--config={name}", f"--topology={topology}", "--nosearch", f"--out={tmp_path}/plan.json")
-    assert done.returncode == 0, done.stderr
-    plan = json.loads((tmp_path / "plan.json").read_text())
+    config = begun(config_of(name), tmp_path)
+    slice_name = LARGER.get(name, SLICES[place % len(SLICES)])
+    slice_name = "v5e:2x2" if config["batch_size"] <= SMALL_BATCH else slice_name
+    prepare_environment(slice_name)
+    plan = make_plan(config, open_topology(slice_name), batch=None, search=False, say=print)
     assert plan["fits_as_configured"] and plan["per_chip"]["peak"] < plan["per_chip"]["capacity"]
+    assert plan["blocks"] == [] or (plan["blocks"] is None and config["batch_size"] <= SMALL_BATCH)
     assert 0 < plan["roofline"]["mfu"] <= 1 and plan["run"]["chip_hours"] > 0
     assert plan["per_step"]["loss_share"] < 0.02 or "base" not in name
 
@@ -359,6 +409,7 @@ def test_the_search_and_the_streams_hold_for_the_real_compiler(tmp_path):
 
 def test_every_shipped_training_config_is_compiled():
     assert {"configs/eclip.py:base", "configs/myntra.py", "configs/quickstart.py"} < set(shipped())
+    assert {"configs/make.py:tiny", "configs/same_style.py:magento", "configs/siglip_finetune.py:lit"} < set(shipped())
     assert not any("prepare" in name for name in shipped()) and set(LARGER) < set(shipped())
     assert {name.partition(":")[0] for name in SLICES} == set(CHIPS)
     assert all(chip.source.startswith("https://docs.cloud.google.com/tpu/docs/") for chip in CHIPS.values())

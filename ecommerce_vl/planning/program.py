@@ -14,8 +14,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.planning.blocks import batch_blocks
 from ecommerce_vl.planning.collectives import Collective, read_collectives
-from ecommerce_vl.planning.flops import Flops, flops_of
+from ecommerce_vl.planning.flops import Flops, count_flops, flops_of
 from ecommerce_vl.planning.topology import Topology, plan_mesh
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.mesh import batch_sharding
@@ -40,6 +41,7 @@ class Program:
         `passes` as a matrix unit executes them, see `flops.py`.
       hbm_traffic: bytes read and written, as the compiler counts, scaled where it counts loop bodies once.
       collectives: by kind.
+      blocks: arrays of the whole batch against itself, None where they cannot be told from the model's; `blocks.py`.
     """
 
     rows: int
@@ -55,6 +57,7 @@ class Program:
     passes: int
     hbm_traffic: float
     collectives: dict[str, Collective]
+    blocks: tuple[str, ...] | None
 
 
 class DoesNotFit(Exception):
@@ -68,15 +71,16 @@ def compile_step(config: Mapping[str, Any], topology: Topology, *, rows: int, st
     """
     config, mesh = _resolve(config, topology, rows=rows, streams=streams)
     step, state, batch = _define(config, mesh)
-    flops, model_flops = flops_of(step, state, batch), _model_flops(config, mesh)
+    traced = step.trace(state, batch)
+    flops = count_flops(traced.jaxpr.jaxpr)
     try:
-        compiled = step.lower(state, batch).compile()
+        compiled = traced.lower().compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error) or "Ran out of memory" in str(error):
             raise DoesNotFit(str(error)) from error
         raise
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-    counted = max(cost.get("flops", 0.0), 1.0)
+    counted, text = max(cost.get("flops", 0.0), 1.0), compiled.as_text()
     taken = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Program(
         rows=rows,
@@ -87,11 +91,12 @@ def compile_step(config: Mapping[str, Any], topology: Topology, *, rows: int, st
         code=memory.generated_code_size_in_bytes,
         peak=taken + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes,
         flops=flops.total,
-        model_flops=model_flops,
+        model_flops=_model_flops(config, mesh, flops),
         loss_flops=flops.loss,
         passes=flops.passes,
         hbm_traffic=cost.get("bytes accessed", 0.0) * max(1.0, flops.total / len(topology.devices) / counted),
-        collectives=read_collectives(compiled.as_text(), num_devices=len(topology.devices)),
+        collectives=read_collectives(text, num_devices=len(topology.devices)),
+        blocks=batch_blocks(text, batch=config["batch_size"], sizes=_sizes(state.params, batch)),
     )
 
 
@@ -101,7 +106,8 @@ def count_step(config: Mapping[str, Any], topology: Topology, *, rows: int, stre
     Errors: UserError for a config that no model can be built of.
     """
     config, mesh = _resolve(config, topology, rows=rows, streams=streams)
-    return flops_of(*_define(config, mesh)), _model_flops(config, mesh)
+    flops = flops_of(*_define(config, mesh))
+    return flops, _model_flops(config, mesh, flops)
 
 
 def _resolve(config: Mapping[str, Any], topology: Topology, *, rows: int, streams: int) -> tuple[dict[str, Any], Mesh]:
@@ -114,8 +120,10 @@ def _resolve(config: Mapping[str, Any], topology: Topology, *, rows: int, stream
     return config, plan_mesh(topology, **config["mesh"])
 
 
-def _model_flops(config: Mapping[str, Any], mesh: Mesh) -> int:
-    return flops_of(*_define(_without_recomputation(config) | {"streams": 1}, mesh)).total
+def _model_flops(config: Mapping[str, Any], mesh: Mesh, flops: Flops) -> int:
+    """Of the step without recomputation; `flops` are those of the step as it is."""
+    plain = _without_recomputation(config) | {"streams": 1}
+    return flops.total if plain == config else flops_of(*_define(plain, mesh)).total
 
 
 def _without_recomputation(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,6 +182,12 @@ def abstract_batch(config, mesh: Mesh) -> dict[str, Any]:
 
 def _without(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in tree.items() if key != name}
+
+
+def _sizes(params: Any, batch: Any) -> set[int]:
+    """Of every axis of the model: those of its parameters, and those of the batch but the rows."""
+    shapes = [leaf.shape for leaf in jax.tree.leaves(params)] + [leaf.shape[1:] for leaf in jax.tree.leaves(batch)]
+    return {size for shape in shapes for size in shape}
 
 
 def _device_bytes(tree: Any) -> int:

@@ -139,6 +139,7 @@ def make_plan(
         "collectives": "one step, one device; loop bodies times their trip count where the program tells it, else once",
         "flops": "matrix products and convolutions of the traced step, all devices; model_flops without recomputation",
         "passes": "flops as a matrix unit of bfloat16 executes them: a float32 product at the highest precision is six",
+        "blocks": "arrays of the program with two axes of the whole batch; null if a size of the model is the batch's",
         "peak": "arguments + results not aliased to them + temporaries + code, as the compiler reports them",
     }
     plan["batch"]["largest_rows_per_device"] = largest if search and chip else None
@@ -167,6 +168,7 @@ def _of_program(program: Program, topology: Topology) -> dict[str, Any]:
     told["per_step"] = {name: getattr(program, name) for name in ("flops", "model_flops", "loss_flops", "passes")}
     told["per_step"]["loss_share"] = program.loss_flops / max(program.flops, 1)
     told["collectives"] = {kind: dataclasses.asdict(total) for kind, total in sorted(program.collectives.items())}
+    told["blocks"] = program.blocks if program.blocks is None else list(program.blocks)
     if chip is not None:
         told["per_chip"]["capacity"] = chip.hbm_bytes
         told["roofline"] = dataclasses.asdict(roofline(program, topology))
@@ -213,6 +215,11 @@ def _lines_of_program(told: Mapping[str, Any]) -> list[str]:
         f"activations {gib['activations']:.3f} · peak {gib['peak']:.3f}{of}",
         f"compute  {step['flops'] / 1e12:.2f} TFLOP a step, {step['loss_share']:.2%} of it in the loss",
     ]
+    block = "whole batch against itself"
+    if told["blocks"] is None:
+        shown.append(f"loss     a block of the {block} cannot be told from the model, which has a size of the batch")
+    else:
+        shown.append(f"loss     {', '.join(told['blocks']) or 'nothing'} on a device holds the {block}")
     for kind, total in told["collectives"].items():
         shown.append(f"network  {kind:18s} {total['count']:>5,} x  {total['bytes'] / 2**20:>10,.1f} MiB a device")
     if "roofline" in told:

@@ -92,6 +92,8 @@ def test_a_command_names_what_there_is(place):
             continue
         module = words[2].replace(".", "/") + ".py" if words[1] == "-m" else words[1]
         source = (ROOT / module).read_text()
+        for shared in re.findall(r"^from benchmarks\.(\w+) import", source, flags=re.MULTILINE):  # may hold its flags
+            source += (ROOT / "benchmarks" / f"{shared}.py").read_text()
         config = next((word.split("=", 1)[1] for word in words if word.startswith("--config=")), "configs/prepare.py")
         for word in words:
             name = word.split("=")[0].lstrip("-")

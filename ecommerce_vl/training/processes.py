@@ -106,6 +106,7 @@ class Team:
         self._changed = threading.Condition()
         self._steps = {process: -1 for process in range(place.num_processes)}
         self._moved_s = time.monotonic()
+        self._heard_s: dict[int, float] = {}  # of each process that has a line to this one
         self._reached: dict[str, set[int]] = {}  # barrier -> who stands at it (the hub's book)
         self._open: set[str] = set()  # barriers that all have reached
         self._stop: str | None = None  # the signal that asks all to stop
@@ -223,6 +224,7 @@ class Team:
                 if not self._closing:
                     self._end(f"{self.name(process)} {why}; see its output, then run the same command on all again")
                 return
+            self._heard_s[process] = time.monotonic()
             if "ended" in message:
                 self._end(message["ended"])
             with self._changed:
@@ -322,6 +324,16 @@ class Team:
                 self._changed.wait_for(lambda: self._stop_at is not None)
             return self._stop if step >= self._stop_at else None
 
+    def _silent(self) -> str:
+        """Who has missed some beats, said aloud: a collective gives up on a peer that hangs before `hang_s` does."""
+        now_s = time.monotonic()
+        late = {process: now_s - heard_s for process, heard_s in self._heard_s.items() if now_s - heard_s > 2 * LEAVE_S}
+        if not late:
+            return ""
+        found = ", ".join(f"{self.name(process)} is silent for {late_s:.0f} s" for process, late_s in late.items())
+        self._say(f"{found}; see its output, then run the same command on all again")
+        return f"; {found}"
+
     def __enter__(self) -> Team:
         return self
 
@@ -335,7 +347,7 @@ class Team:
             return
         if not isinstance(error, UserError):
             time.sleep(LEAVE_S)  # a collective fails first where a peer died; its line then names it and ends this one
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300] + self._silent()
         self._tell(ended=f"{self.name(self.place.process_id)} ended: {kind.__name__}: {reason}")
         self._closing = True
         # The exit hooks of JAX wait for peers that are gone.

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TypeVar
 
 EVERY_TERMINAL_S = 0.2
 EVERY_LOG_S = 5.0
-
-T = TypeVar("T")
 
 
 def duration(seconds: float) -> str:

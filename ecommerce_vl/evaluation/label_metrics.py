@@ -11,6 +11,8 @@ import numpy as np
 
 from ecommerce_vl.evaluation.ratios import or_nan, or_zero
 
+CALIBRATION_BINS = 15
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -75,6 +77,17 @@ def recall_at_precision(points: Curve, *, precision: float) -> np.ndarray:
     return np.where(allowed, points.recall_SxT, np.where(points.positives[:, None] > 0, 0.0, np.nan)).max(axis=1)
 
 
+def coverage_at_precision(points: Curve, *, precision: float) -> np.ndarray:
+    """Float64 (S,): largest share of all rows accepted over thresholds with at least this precision; 0 if none.
+
+    With "the prediction is right" as the positive class and its confidence as the score: how much can be filled in
+    automatically.
+    """
+    accepted = points.true_SxT + points.false_SxT
+    shares = or_nan(accepted, (points.positives + points.negatives)[:, None])
+    return np.where(points.precision_SxT >= precision, shares, 0.0).max(axis=1, initial=0.0)
+
+
 def fpr_at_recall(points: Curve, *, recall: float) -> np.ndarray:
     """Float64 (S,): smallest false-positive rate over thresholds with at least this recall; NaN without a class."""
     reached = points.recall_SxT >= recall - 1e-12
@@ -128,3 +141,22 @@ def multilabel(
             areas += np.nan_to_num(pr_auc(points))
         values["map"] = or_zero(areas, seen_SxV.sum(axis=1))
     return values
+
+
+def calibration(weights_SxN: np.ndarray, *, positive: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+    """`ece` and `brier` (S,) of exported probabilities in [0, 1] of being positive (or of a prediction being right).
+
+    `ece`: mean over 15 bins of equal width, by their weight, of |mean probability - share of positives|; a bin owns its
+    upper edge. Source: Naeini et al. (2015), Brier (1950).
+    """
+    probabilities, positive = np.asarray(probabilities, np.float64), np.asarray(positive, np.float64)
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError(f"probabilities lie in [0, 1], found {probabilities.min()} to {probabilities.max()}")
+    bins = np.clip(np.ceil(probabilities * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
+    member_NxB = (bins[:, None] == np.arange(CALIBRATION_BINS)).astype(np.float64)
+    gap_SxB = weights_SxN @ (member_NxB * (probabilities - positive)[:, None])
+    total = weights_SxN.sum(axis=1)
+    return {
+        "ece": np.abs(gap_SxB).sum(axis=1) / total,
+        "brier": weights_SxN @ (probabilities - positive) ** 2 / total,
+    }

@@ -7,7 +7,8 @@ trec_eval wherever it has one. "hit" and "recall" are two metrics: hit@k asks wh
 the first k, recall@k which share of all relevant ones is.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -68,6 +69,28 @@ def average_precision_of_hits(relevance_NxK: np.ndarray, *, num_relevant: np.nda
     return np.where(cut > 0, _precision_sum(within) / np.maximum(within.sum(axis=1), 1), np.nan)
 
 
+def average_recall(
+    labels_NxK: np.ndarray, *, query_labels: Sequence[Sequence[int]], gallery_counts: Mapping[int, int], k: int
+) -> np.ndarray:
+    """Float64 (N,): AR@k of queries that show several products at once (Product1M, Zhan et al., ICCV 2021).
+
+    Shapes: `labels_NxK` int, the label of each ranked document, -1 past the end of a list; query_labels: the n labels
+    of each query, repeated as often as shown; gallery_counts: label -> documents of it.
+    Each label may expect e = min(its repetitions x floor(k / n), its documents); the value is the mean over labels of
+    min(found, e) / e. NaN where nothing can be expected.
+    """
+    values = np.full(len(labels_NxK), np.nan)
+    for row, wanted in enumerate(query_labels):
+        found = Counter(labels_NxK[row, :k].tolist())
+        expected = {
+            label: min(times * (k // len(wanted)), gallery_counts.get(label, 0))
+            for label, times in Counter(wanted).items()
+        }
+        shares = [min(found[label], most) / most for label, most in expected.items() if most]
+        values[row] = np.mean(shares) if shares else np.nan
+    return values
+
+
 def ndcg(gains_NxK: np.ndarray, *, judged_NxJ: np.ndarray, k: int) -> np.ndarray:
     """Float64 (N,): DCG / IDCG with linear gain and log2(rank + 1) discount.
 
@@ -107,6 +130,18 @@ def judged(judged_NxK: np.ndarray, *, returned: np.ndarray, k: int) -> np.ndarra
 def relevance(relevance_NxK: np.ndarray, *, returned: np.ndarray, k: int) -> np.ndarray:
     """Float64 (N,): share of the first k that a named judge calls relevant, of what was returned where that is less."""
     return or_nan(relevance_NxK[:, :k].sum(axis=1), np.minimum(k, returned))
+
+
+def snips(weights_SxN: np.ndarray, *, rewards: np.ndarray, propensities: np.ndarray) -> np.ndarray:
+    """Float64 (S,): sum(r / p) / sum(1 / p) over N logged impressions, for S weightings of them.
+
+    Self-normalised inverse propensity score (Swaminathan and Joachims, 2015). Errors: ValueError for a propensity
+    outside (0, 1].
+    """
+    propensities = np.asarray(propensities, np.float64)
+    if not ((propensities > 0) & (propensities <= 1)).all():
+        raise ValueError(f"propensities lie in (0, 1], found {propensities.min()} to {propensities.max()}")
+    return (weights_SxN @ (rewards / propensities)) / (weights_SxN @ (1.0 / propensities))
 
 
 def tied(relevance_NxK: np.ndarray, *, scores_NxK: np.ndarray, k: int) -> np.ndarray:

@@ -205,7 +205,7 @@ class QueryRetrieval:
         if not self.id_rows:
             return None
         lost_B = jax.vmap(jax.random.uniform)(key_B) < self.config["ids"]["dropout"]
-        return jnp.where(lost_B, -1, product["id_row"])
+        return jnp.where(lost_B, -1, product["id_row"])  # negative: none
 
     def _read(self, model, passes: list[tuple], path_B) -> list[States]:
         """The joint states of each pass, all in one call."""

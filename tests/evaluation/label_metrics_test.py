@@ -1,10 +1,12 @@
 """Decisions by a score against scikit-learn, golden values, and resamples as repeated rows."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, precision_recall_curve, roc_auc_score
 
 from ecommerce_vl.evaluation import label_metrics
 
@@ -20,6 +22,7 @@ def test_golden_five_scores():
     assert label_metrics.best_threshold(POSITIVE, scores=SCORES) == pytest.approx((0.6, 0.857143), abs=5e-7)
     assert label_metrics.recall_at_precision(points, precision=0.75)[0] == 1.0
     assert label_metrics.recall_at_precision(points, precision=0.95)[0] == pytest.approx(1 / 3, abs=1e-12)
+    assert label_metrics.coverage_at_precision(points, precision=0.75)[0] == 0.8
     assert label_metrics.fpr_at_recall(points, recall=1.0)[0] == 0.5
     assert label_metrics.fpr_at_recall(points, recall=0.3)[0] == 0.0
 
@@ -49,6 +52,9 @@ def test_curves_equal_scikit_learn_on_repeated_rows(rows, level, seed):
         cuts = [score >= cut for cut in np.unique(score)]
         rates = [(cut & ~truth).sum() / (~truth).sum() for cut in cuts if (cut & truth).sum() / truth.sum() >= level]
         assert label_metrics.fpr_at_recall(points, recall=level)[place] == pytest.approx(min(rates), abs=1e-9)
+        covered = [cut.mean() for cut in cuts if truth[cut].mean() >= level]
+        found = label_metrics.coverage_at_precision(points, precision=level)[place]
+        assert found == pytest.approx(max(covered, default=0.0), abs=1e-9)
         accepted = scores >= 0.5
         decided = label_metrics.at_threshold(weights[place : place + 1], positive=positive, accepted=accepted)
         assert decided["f1"][0] == pytest.approx(f1_score(truth, score >= 0.5, zero_division=0), abs=1e-9)
@@ -78,6 +84,23 @@ def test_multilabel_equals_scikit_learn_over_the_labels_that_occur():
         assert found["map"][place] == pytest.approx(area, abs=1e-9)
 
 
+def test_calibration_equals_a_loop_over_bins():
+    random = np.random.default_rng(1)
+    probabilities = np.concatenate([random.random(200), [0.0, 1.0, 1 / 15, 2 / 15]])
+    positive = random.random(204) < probabilities
+    found = label_metrics.calibration(np.ones((1, 204)), positive=positive, probabilities=probabilities)
+    edges = np.arange(16) / 15
+    expected = 0.0
+    for low, high in itertools.pairwise(edges):
+        member = (probabilities > low) & (probabilities <= high) | ((low == 0) & (probabilities == 0))
+        if member.any():
+            expected += member.mean() * abs(probabilities[member].mean() - positive[member].mean())
+    assert found["ece"][0] == pytest.approx(expected, abs=1e-9)
+    assert found["brier"][0] == pytest.approx(brier_score_loss(positive, probabilities), abs=1e-9)
+    perfect = label_metrics.calibration(ONE, positive=POSITIVE, probabilities=POSITIVE.astype(float))
+    assert perfect["ece"][0] == perfect["brier"][0] == 0.0
+
+
 def test_what_cannot_be_measured_is_nan_or_an_error():
     points = label_metrics.curve(ONE, positive=np.zeros(5, bool), scores=SCORES)
     for value in (
@@ -87,7 +110,10 @@ def test_what_cannot_be_measured_is_nan_or_an_error():
         label_metrics.fpr_at_recall(points, recall=0.5),
     ):
         assert np.isnan(value).all()
+    assert label_metrics.coverage_at_precision(points, precision=0.5)[0] == 0.0
     with pytest.raises(ValueError, match="none of 5 rows is positive"):
         label_metrics.best_threshold(np.zeros(5, bool), scores=SCORES)
     with pytest.raises(ValueError, match="1 of 5 scores are not finite"):
         label_metrics.curve(ONE, positive=POSITIVE, scores=np.array([1, 2, np.nan, 3, 4]))
+    with pytest.raises(ValueError, match=r"lie in \[0, 1\]"):
+        label_metrics.calibration(ONE, positive=POSITIVE, probabilities=SCORES * 2)

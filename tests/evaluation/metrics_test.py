@@ -152,10 +152,31 @@ def test_average_precision_of_hits_equals_its_formula():
             assert value == pytest.approx(total if count else np.nan, abs=1e-12, nan_ok=True)
 
 
+def test_average_recall_shares_the_list_among_the_products_shown():
+    """Six places for three products (7 twice, 8 once): four may be of 7, two of 8, of which the gallery has one."""
+    lists = np.array([[7, 7, 5, 8, 7, -1], [1, 1, 1, 1, 1, 1]])
+    found = metrics.average_recall(lists, query_labels=[(7, 8, 7), (9,)], gallery_counts={7: 50, 8: 1}, k=6)
+    assert found[0] == pytest.approx((3 / 4 + 1 / 1) / 2, abs=1e-12)
+    assert np.isnan(found[1])
+    assert metrics.average_recall(lists[:1], query_labels=[(7, 8, 7)], gallery_counts={7: 50, 8: 1}, k=3)[
+        0
+    ] == pytest.approx((2 / 2 + 0 / 1) / 2, abs=1e-12)
+
+
 def test_relevance_is_of_what_was_returned_and_precision_is_not():
     row = np.array([[True, False, True, False]])
     assert metrics.relevance(row, returned=np.array([3]), k=10)[0] == pytest.approx(2 / 3, abs=1e-12)
     assert metrics.precision(row, k=10)[0] == 0.2
+
+
+def test_snips_equals_the_mean_reward_under_uniform_logging_and_reweighs_otherwise():
+    rewards, propensities = np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.5, 0.25, 1.0, 0.5])
+    weights = np.array([[1.0, 1, 1, 1], [2, 0, 0, 1]])
+    expected = [(2 + 1) / (2 + 4 + 1 + 2), 4 / (4 + 2)]
+    np.testing.assert_allclose(metrics.snips(weights, rewards=rewards, propensities=propensities), expected, atol=1e-12)
+    assert metrics.snips(weights[:1], rewards=rewards, propensities=np.full(4, 0.1))[0] == pytest.approx(0.5)
+    with pytest.raises(ValueError, match=r"lie in \(0, 1\]"):
+        metrics.snips(weights, rewards=rewards, propensities=np.zeros(4))
 
 
 def test_hierarchical_f1_equals_sets_of_ancestors():

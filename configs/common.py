@@ -1,6 +1,17 @@
 """configs/common.py: the fields that every system's config has; a file beside it adds its encoders and its losses."""
 
+from collections.abc import Iterable
+
 from ml_collections import ConfigDict
+
+
+def check_argument(argument: str, choices: Iterable[str]) -> None:
+    """Refuses what stands after the colon of --config=FILE:ARGUMENT if it is not one of `choices`.
+
+    Errors: ValueError that names it and the choices.
+    """
+    if argument not in (choices := tuple(choices)):
+        raise ValueError(f"there is no {argument!r}; expected one of {', '.join(choices)}")
 
 
 def common(*, batch_size: int, source: str = "products") -> ConfigDict:

@@ -7,7 +7,7 @@ The argument after the colon is the size: tiny, small, base (the default) or lar
 
 from ml_collections import ConfigDict
 
-from configs.common import common
+from configs.common import check_argument, common
 
 # size: image (size, patch, width, depth, heads, stem), text (width, depth, heads), embed_dim, batch_size, remat
 SIZES = {
@@ -19,8 +19,7 @@ SIZES = {
 
 
 def get_config(size: str = "base") -> ConfigDict:
-    if size not in SIZES:
-        raise ValueError(f"size {size!r} in --config=configs/eclip.py:{size}; expected one of {', '.join(SIZES)}")
+    check_argument(size, SIZES)
     image, text, embed_dim, batch_size, remat = SIZES[size]
     config = common(batch_size=batch_size)
     config.system, config.size = "eclip", size

@@ -8,7 +8,7 @@ CPU cores: sample (of `prepare --feed=sample:2000`), myntra.
 
 from ml_collections import ConfigDict
 
-from configs.common import common
+from configs.common import check_argument, common
 
 # size: image (size, patch), joint (width, depth, heads), words of a title, batch_size, remat
 SIZES = {
@@ -21,9 +21,7 @@ RECIPES = ("sample", "myntra")
 
 
 def get_config(size: str = "base") -> ConfigDict:
-    if size not in (*SIZES, *RECIPES):
-        expected = ", ".join((*SIZES, *RECIPES))
-        raise ValueError(f"size {size!r} in --config=configs/item.py:{size}; expected one of {expected}")
+    check_argument(size, (*SIZES, *RECIPES))
     image, joint, length, batch_size, remat = SIZES["tiny" if size in RECIPES else size]
     config = common(batch_size=batch_size)
     config.system, config.size = "item", size

@@ -9,12 +9,12 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
+from configs.common import check_argument
 from ecommerce_vl.data.logs.settings import Settings
 
 
 def get_config(arm: str = "clean") -> ConfigDict:
-    if arm not in ("clean", "raw"):
-        raise ValueError(f"argument {arm!r} in --config=configs/prepare.py:{arm}; expected clean or raw")
+    check_argument(arm, ("clean", "raw"))
     clean = arm == "clean"
     config = ConfigDict()
     config.columns = ""  # own names first: "title=Product name,image_link=photo"; the usual aliases are known

@@ -9,7 +9,7 @@ of queries with --config.data.queries=FILE, or derive them from the products wit
 
 from ml_collections import ConfigDict
 
-from configs.common import common
+from configs.common import check_argument, common
 
 # size: image (size, patch, stem), blocks (width, depth, heads), embed_dim, batch_size, bank, remat
 SIZES = {
@@ -122,11 +122,7 @@ RECIPES = {"sample": _sample, "myntra": _myntra, "icecat": _icecat}
 
 
 def get_config(size: str = "base") -> ConfigDict:
-    names = (*SIZES, *RECIPES)
-    if size not in names:
-        raise ValueError(
-            f"size {size!r} in --config=configs/query_retrieval.py:{size}; expected one of {', '.join(names)}"
-        )
+    check_argument(size, (*SIZES, *RECIPES))
     if size in SIZES:
         return sized(size)
     config = sized("tiny")

@@ -8,7 +8,7 @@ catalog and its click log), myntra (a log of `benchmarks/click_model.py`) or mag
 
 from ml_collections import ConfigDict
 
-from configs.common import common
+from configs.common import check_argument, common
 
 # size: image (size, patch, stem), joint (width, depth, heads), text length, embed_dim, batch_size, remat
 SIZES = {
@@ -16,19 +16,6 @@ SIZES = {
     "small": ((224, 32, "patch"), (384, 6, 6), 64, 128, 512, "none"),
     "base": ((224, 16, "patch"), (768, 6, 12), 64, 128, 512, "dots"),
 }
-
-
-def get_config(name: str = "base") -> ConfigDict:
-    recipes = {"sample": _sample, "myntra": _myntra, "magento": _magento}
-    if name in recipes:
-        config = _sized("tiny")
-        recipes[name](config)
-        config.size = name
-        return config
-    if name not in SIZES:
-        choices = ", ".join([*SIZES, *recipes])
-        raise ValueError(f"size {name!r} in --config=configs/same_style.py:{name}; expected one of {choices}")
-    return _sized(name)
 
 
 def _sized(size: str) -> ConfigDict:
@@ -108,3 +95,16 @@ def _magento(config: ConfigDict) -> None:
     config.total_samples = 8_000
     config.optimizer.warmup_samples = 1_000
     config.data.pairs = "group"  # colours of one product
+
+
+RECIPES = {"sample": _sample, "myntra": _myntra, "magento": _magento}
+
+
+def get_config(name: str = "base") -> ConfigDict:
+    check_argument(name, (*SIZES, *RECIPES))
+    if name in SIZES:
+        return _sized(name)
+    config = _sized("tiny")
+    config.size = name
+    RECIPES[name](config)
+    return config

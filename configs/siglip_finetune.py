@@ -10,16 +10,13 @@ it is, and has no optimizer state). Widths, depths and how pictures are read com
 from ml_collections import ConfigDict
 
 from configs import eclip
+from configs.common import check_argument
 
 RECIPES = ("all", "lit")
 
 
 def get_config(recipe: str = "all") -> ConfigDict:
-    if recipe not in RECIPES:
-        expected = ", ".join(RECIPES)
-        raise ValueError(
-            f"recipe {recipe!r} in --config=configs/siglip_finetune.py:{recipe}; expected one of {expected}"
-        )
+    check_argument(recipe, RECIPES)
     config = eclip.get_config("base")
     config.size = f"finetune-{recipe}"
     config.init.dual = "google/siglip2-base-patch16-224"

@@ -70,7 +70,7 @@ def _flag_message(error: Exception, argv: list[str]) -> str:
     if wrong := re.match(r"flag --([\w.\[\]]+)=(.*?): (.*)", text, re.DOTALL):
         name, value, reason = wrong.groups()
         if name == "config":
-            return f"--config={value} failed: {_last_line(reason)}; mend the file"
+            return _config_failed(value, _last_line(reason))
         if "as a ConfigDict" in reason:
             return f"--{name} is {value!r}; expected a group of keys, to be set one by one as --{name}.KEY=VALUE"
         expected = flags.FLAGS[name].flag_type() if name in flags.FLAGS else f"another value: {_last_line(reason)}"
@@ -83,7 +83,14 @@ def _flag_message(error: Exception, argv: list[str]) -> str:
         return text
     # The rest comes out of the config file itself.
     line = f" (line {error.lineno})" if isinstance(error, SyntaxError) else ""
-    return f"--config={_config_file(argv)} failed: {type(error).__name__}: {_last_line(text)}{line}; mend the file"
+    return _config_failed(_config_file(argv), f"{type(error).__name__}: {_last_line(text)}{line}")
+
+
+def _config_failed(value: str, reason: str) -> str:
+    """A file may refuse the argument after its colon; any other failure is the file's own."""
+    if ":" in value and "expected one of" in reason:
+        return f"--config={value}: {reason.removeprefix('ValueError: ')}"
+    return f"--config={value} failed: {reason}; mend the file"
 
 
 def _config_key(text: str, argv: list[str]) -> str | None:

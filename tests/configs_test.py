@@ -2,7 +2,6 @@
 
 import ast
 import copy
-import importlib
 from functools import cache
 from pathlib import Path
 
@@ -23,9 +22,9 @@ from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
 from ecommerce_vl.training.schedule import make_stages
 from ecommerce_vl.training.state import define_model, make_state
 from ecommerce_vl.training.step import make_train_step
+from tests.shipped import FILES, arguments, config_of
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(file.stem for file in (ROOT / "configs").glob("*.py") if file.stem not in ("__init__", "common"))
 METRICS = (ROOT / "docs" / "metrics.md").read_text()
 # What is read where a run begins, with files of the run: key -> the file of the package that does.
 ELSEWHERE = {
@@ -79,20 +78,6 @@ class Read(dict):
 def leaves(content, prefix=""):
     for name, one in content.items():
         yield from leaves(one, f"{prefix}{name}.") if isinstance(one, dict) and one else [prefix + name]
-
-
-def arguments(name):
-    """What may follow the colon of --config=configs/NAME.py."""
-    module = importlib.import_module(f"configs.{name}")
-    named = [*getattr(module, "SIZES", ()), *getattr(module, "RECIPES", ())]
-    return named or {"prepare": ["clean", "raw"], "make": ["base", "sample"], "query_finetune": ["base", "sample"]}.get(
-        name, [None]
-    )
-
-
-def config_of(name, argument=None):
-    get_config = importlib.import_module(f"configs.{name}").get_config
-    return (get_config() if argument is None else get_config(argument)).to_dict()
 
 
 @cache
@@ -169,8 +154,7 @@ def unread(name, config, data):
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "prepare"])
 def test_every_key_is_read(name, sample_data):
-    argument = arguments(name)[0]
-    config, data = config_of(name, argument), PreparedData(sample_data)
+    config, data = config_of(name), PreparedData(sample_data)
     config["bogus"] = config["data"]["bogus"] = config["optimizer"]["bogus"] = 1
     assert unread(name, config, data) == {"bogus", "data.bogus", "optimizer.bogus"}
     for other in arguments(name):

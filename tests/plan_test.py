@@ -1,7 +1,6 @@
 """The plan: counts against programs whose counts are known by hand, the search, the door on local devices."""
 
 import dataclasses
-import importlib
 import importlib.util
 import json
 import subprocess
@@ -25,6 +24,7 @@ from ecommerce_vl.planning.program import DoesNotFit, Program
 from ecommerce_vl.planning.report import MAX_COMPILATIONS, largest_rows, lines, make_plan, streams_that_fit
 from ecommerce_vl.planning.roofline import roofline
 from ecommerce_vl.planning.topology import CHIPS, GIB, Topology, open_topology, parse, plan_mesh, prepare_environment
+from tests.shipped import config_of, training
 
 ROOT = Path(__file__).parents[1]
 SLOW_TPU = pytest.mark.skipif(
@@ -328,25 +328,8 @@ def test_the_door_refuses_in_one_sentence():
 
 
 def shipped():
-    """Every training config of configs/ with every argument that it takes, as --config takes it."""
-    names = []
-    for file in sorted((ROOT / "configs").glob("[!_]*.py")):
-        get_config = getattr(importlib.import_module(f"configs.{file.stem}"), "get_config", None)
-        if get_config is None or "system" not in get_config():
-            continue
-        try:
-            get_config("?")
-        except TypeError:  # takes none
-            names.append(f"configs/{file.name}")
-        except ValueError as error:  # says which it takes
-            arguments = str(error).rpartition("expected one of ")[2].split(", ")
-            names += [f"configs/{file.name}:{argument}" for argument in arguments]
-    return names
-
-
-def config_of(name):
-    file, _, argument = name.partition(":")
-    return importlib.import_module(f"configs.{Path(file).stem}").get_config(*filter(None, [argument])).to_dict()
+    """Every training config, with every argument that it takes, as --config takes it."""
+    return [f"configs/{name}.py" + (f":{argument}" if argument else "") for name, argument in training()]
 
 
 def begun(config, folder):
@@ -354,7 +337,7 @@ def begun(config, folder):
     init = config["init"]
     if "run" in init:
         init["run"] = str(folder)
-        before = config_of(f"configs/query_retrieval.py:{config['size'].removesuffix('-tuned')}")
+        before = config_of("query_retrieval", config["size"].removesuffix("-tuned"))
         (folder / "config.json").write_text(json.dumps(before))
     elif init["dual"]:
         assert init["dual"] == "google/siglip2-base-patch16-224"
@@ -378,7 +361,7 @@ SMALL_BATCH = 128
 @pytest.mark.parametrize("place", range(len(shipped())), ids=shipped())
 def test_every_shipped_config_compiles_for_a_pod(place, tmp_path):
     name = shipped()[place]
-    config = begun(config_of(name), tmp_path)
+    config = begun(config_of(*training()[place]), tmp_path)
     slice_name = LARGER.get(name, SLICES[place % len(SLICES)])
     slice_name = "v5e:2x2" if config["batch_size"] <= SMALL_BATCH else slice_name
     prepare_environment(slice_name)

@@ -78,7 +78,7 @@ SHOWN = 80  # characters of a value in `explain`
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class FeedSource:
     """One file, or one split of a TFDS data set.
 
     Args:
@@ -94,7 +94,7 @@ class Source:
     root: str
 
 
-def feed_sources(feed: str) -> list[Source]:
+def feed_sources(feed: str) -> list[FeedSource]:
     """The sources that `--feed` names: a file, a folder, a glob, `tfds:NAME[:SPLIT]`, or several of these with commas.
 
     Of a folder, `products.*` and `feed.*` are taken where they exist, else all files of a known format, tars only where
@@ -102,12 +102,12 @@ def feed_sources(feed: str) -> list[Source]:
 
     Errors: UserError if something named does not exist, or holds no file of a known format.
     """
-    sources: list[Source] = []
+    sources: list[FeedSource] = []
     # A comma inside of braces belongs to the name.
     for name in filter(None, (part.strip() for part in re.split(r",(?![^{}]*\})", feed))):
         if name.startswith(TFDS):
             requests = tfds_dataset.splits(name.removeprefix(TFDS))
-            sources += [Source(name=TFDS + request, format="tfds", path=request, root="") for request in requests]
+            sources += [FeedSource(name=TFDS + request, format="tfds", path=request, root="") for request in requests]
         else:
             sources += [_source(path) for path in _files(name)]
     if not sources:
@@ -115,7 +115,7 @@ def feed_sources(feed: str) -> list[Source]:
     return sources
 
 
-def read_rows(source: Source) -> Iterator[Row]:
+def read_rows(source: FeedSource) -> Iterator[Row]:
     """All rows of one source, in order.
 
     Errors: UserError if it is damaged as a whole.
@@ -141,7 +141,7 @@ def read_rows(source: Source) -> Iterator[Row]:
         ) from error
 
 
-def columns_of(source: Source, *, num_rows: int = 100) -> list[tuple[str, bool]]:
+def columns_of(source: FeedSource, *, num_rows: int = 100) -> list[tuple[str, bool]]:
     """(name, whether it is nested, see `nested_attributes`) of the first rows' columns, in order of appearance."""
     seen: dict[tuple[str, bool], None] = {}
     for row in _first_rows(source, num_rows):
@@ -149,7 +149,7 @@ def columns_of(source: Source, *, num_rows: int = 100) -> list[tuple[str, bool]]
     return list(seen)
 
 
-def estimated_rows(source: Source) -> int | None:
+def estimated_rows(source: FeedSource) -> int | None:
     """The number of rows where it is cheap to know: exact for Parquet and TFDS, by lines for text; else None.
 
     Errors: UserError if the source is damaged as a whole.
@@ -161,7 +161,7 @@ def estimated_rows(source: Source) -> int | None:
         return None  # reading it will say what is wrong, and where
 
 
-def source_digest(source: Source) -> str:
+def source_digest(source: FeedSource) -> str:
     """Digest of what a source holds; see `files.content_digest` and `tfds_dataset.digest`.
 
     Errors: OSError; UserError if a bucket or data set cannot be reached.
@@ -169,7 +169,7 @@ def source_digest(source: Source) -> str:
     return tfds_dataset.digest(source.path) if source.format == "tfds" else files.content_digest(source.path)
 
 
-def explain(sources: Iterable[Source], columns: Mapping[str, str], num_rows: int = 3) -> list[dict[str, Any]]:
+def explain(sources: Iterable[FeedSource], columns: Mapping[str, str], num_rows: int = 3) -> list[dict[str, Any]]:
     """What every column of a feed becomes, and its first values before and after.
 
     Args:
@@ -221,7 +221,7 @@ def _after(product: Product, column: str, field: str | None) -> Any:
     return product.images if field in LIST_FIELDS else product.text[field]
 
 
-def _first_rows(source: Source, num_rows: int) -> Iterator[Mapping[str, Any]]:
+def _first_rows(source: FeedSource, num_rows: int) -> Iterator[Mapping[str, Any]]:
     return (row for row in itertools.islice(read_rows(source), num_rows) if isinstance(row, Mapping))
 
 
@@ -294,5 +294,5 @@ def _format(path: str) -> str | None:
     return FORMAT_OF.get(Path(path.removesuffix(".gz")).suffix.lower())
 
 
-def _source(path: str) -> Source:
-    return Source(name=path, format=_format(path), path=path, root=files.parent(path))
+def _source(path: str) -> FeedSource:
+    return FeedSource(name=path, format=_format(path), path=path, root=files.parent(path))

@@ -104,7 +104,7 @@ class Chunk:
 
 
 def ingest(
-    sources: list[feeds.Source],
+    sources: list[feeds.FeedSource],
     folder: Path,
     *,
     settings: IngestSettings,
@@ -134,7 +134,7 @@ def ingest(
     return num_rows
 
 
-def chunks(sources: Iterable[feeds.Source]) -> Iterator[Chunk]:
+def chunks(sources: Iterable[feeds.FeedSource]) -> Iterator[Chunk]:
     """The rows of all sources in order, cut where a part ends; the cuts depend on the feed alone."""
     number, first, held, rows = 0, 0, 0, []
     for source in sources:

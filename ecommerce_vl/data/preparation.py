@@ -121,7 +121,7 @@ def read_summary(out: Path) -> dict | None:
         raise UserError(f"{file} is no summary of a preparation ({error}); remove it or name another --out") from error
 
 
-def is_prepared(out: Path, sources: list[feeds.Source], config: Mapping[str, Any], *, overwrite: bool) -> bool:
+def is_prepared(out: Path, sources: list[feeds.FeedSource], config: Mapping[str, Any], *, overwrite: bool) -> bool:
     """Whether a folder holds this feed with these settings, so that there is nothing to do; never with `overwrite`.
 
     Errors: UserError if it holds another preparation without `overwrite`, as `read_summary`, and as `parse_columns`.
@@ -176,7 +176,7 @@ def validate(config: Mapping[str, Any]) -> None:
     from_config(config["logs"])
 
 
-def parse_columns(text: str, sources: list[feeds.Source]) -> dict[str, str]:
+def parse_columns(text: str, sources: list[feeds.FeedSource]) -> dict[str, str]:
     """The user's mapping "title=Product name,image_link=photo" as canonical name -> column.
 
     Errors: UserError if a canonical name is unknown or a column is in no file.
@@ -200,7 +200,7 @@ def parse_columns(text: str, sources: list[feeds.Source]) -> dict[str, str]:
     return columns
 
 
-def request_digest(sources: list[feeds.Source], config: Mapping[str, Any]) -> str:
+def request_digest(sources: list[feeds.FeedSource], config: Mapping[str, Any]) -> str:
     """Digest of the feed files and the settings: the same one means there is nothing to prepare again.
 
     Pictures beside the feed are not part of it, since finding them would cost a parse of the feed.
@@ -234,7 +234,7 @@ def _publish(work: Path, out: Path, summary: dict) -> None:
     shutil.rmtree(work)
 
 
-def _no_product(sources: list[feeds.Source], rejects: Mapping[str, int]) -> UserError:
+def _no_product(sources: list[feeds.FeedSource], rejects: Mapping[str, int]) -> UserError:
     reasons = ", ".join(f"{n} {reason}" for reason, n in rejects.items()) or "no rows at all"
     return UserError(
         f"--feed has no usable product in {', '.join(source.name for source in sources)}: found {reasons}; "

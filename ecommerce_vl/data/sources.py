@@ -21,7 +21,7 @@ from ecommerce_vl.errors import UserError
 SHARES = ("mismatch", "mismatch_same_category")
 
 
-class Source(Protocol):
+class TrainingSource(Protocol):
     """Args:
     items: by what `order` gives for a position of the stream; picklable. `to_batch` gets them, each with its generator.
     description: of the items, for the log.
@@ -98,7 +98,7 @@ class Products:
 SOURCES = {"products": Products, "item_pairs": ItemPairs, "query_pairs": QueryPairs}
 
 
-def open_source(data: PreparedData, options: Mapping[str, Any]) -> Source:
+def open_source(data: PreparedData, options: Mapping[str, Any]) -> TrainingSource:
     """The source that `options["source"]` (`config.data.source`) names.
 
     Errors: UserError for a name that is not in `SOURCES`, or data that holds none of its items.

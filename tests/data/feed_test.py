@@ -14,7 +14,7 @@ import pytest
 from ecommerce_vl.data import feed as feeds
 from ecommerce_vl.data.feed import (
     BadRow,
-    Source,
+    FeedSource,
     columns_of,
     estimated_rows,
     explain,
@@ -30,7 +30,7 @@ from ecommerce_vl.errors import UserError
 ROWS = [{"id": "1", "title": "Größe M"}, {"id": "2", "title": "赤い靴"}]
 
 
-def source(file: Path) -> Source:
+def source(file: Path) -> FeedSource:
     (found,) = feed_sources(str(file))
     return found
 
@@ -211,11 +211,13 @@ def test_tars_beside_a_feed_are_pictures(tmp_path):
 
 def test_sources_are_plain_values(tmp_path):
     found = source_of(tmp_path, "f.csv", "id\n1\n")
-    assert found == Source(name=str(tmp_path / "f.csv"), format="csv", path=str(tmp_path / "f.csv"), root=str(tmp_path))
+    assert found == FeedSource(
+        name=str(tmp_path / "f.csv"), format="csv", path=str(tmp_path / "f.csv"), root=str(tmp_path)
+    )
     assert pickle.loads(pickle.dumps(found)) == found
 
 
-def source_of(folder, name: str, content: str | bytes) -> Source:
+def source_of(folder, name: str, content: str | bytes) -> FeedSource:
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     return source(folder / name)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ecommerce_vl.data.logs.settings import Settings
-from ecommerce_vl.data.logs.sources import EVENT_FIELDS, SEARCH_FIELDS, Source, _literal, open_log
+from ecommerce_vl.data.logs.sources import EVENT_FIELDS, SEARCH_FIELDS, Log, _literal, open_log
 
 if TYPE_CHECKING:
     import duckdb
@@ -76,7 +76,7 @@ def read_logs(engine: duckdb.DuckDBPyConnection, clicks: str, queries: str | Non
     return counts
 
 
-def _facts(source: Source) -> dict:
+def _facts(source: Log) -> dict:
     return {"schema": source.schema, "files": len(source.files), "bytes": source.bytes}
 
 
@@ -112,7 +112,7 @@ def _ts_ms(text: str) -> str:
     )
 
 
-def _events_sql(source: Source, settings: Settings) -> str:
+def _events_sql(source: Log, settings: Settings) -> str:
     rows = source.select(EVENT_FIELDS)
     if source.schema == "ga4":
         params = f"TRY(from_json(params, {_literal(_PARAMS)}))"
@@ -161,7 +161,7 @@ def _one_row_a_product(rows: str, items: str, *, product: str, ordinal: str, lis
     )
 
 
-def _make_searches(engine, clicks: Source, queries: Source | None, settings: Settings) -> None:
+def _make_searches(engine, clicks: Log, queries: Log | None, settings: Settings) -> None:
     """Queries have a table of their own, or lie between the events, or beside each event."""
     reason = (
         "CASE WHEN malformed THEN 'malformed' WHEN query IS NULL THEN 'no_text' WHEN ts_ms IS NULL THEN 'bad_time' "
@@ -196,7 +196,7 @@ def _make_searches(engine, clicks: Source, queries: Source | None, settings: Set
     engine.execute("DROP TABLE IF EXISTS raw_searches")
 
 
-def _searches_sql(queries: Source, settings: Settings) -> str:
+def _searches_sql(queries: Log, settings: Settings) -> str:
     """The rows of a file of queries: search, session, client, listed, ts_ms, query, malformed, application, lists."""
     rows = queries.select(SEARCH_FIELDS)
     if queries.schema == "coveo":
@@ -238,7 +238,7 @@ def _wants_hits(engine, settings: Settings) -> bool:
     return settings.exposure == "hits"
 
 
-def _add_lists(engine, queries: Source, lists: dict[str, str], settings: Settings) -> int:
+def _add_lists(engine, queries: Log, lists: dict[str, str], settings: Settings) -> int:
     """Adds the products in lists of the queries as events: {list: action}; returns their number.
 
     What a query returned is its impressions, for a log that has none; what was clicked in it are clicks.

@@ -113,7 +113,7 @@ PLAIN = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Log:
     """Files of one format and what their rows hold.
 
     Args:
@@ -169,7 +169,7 @@ class Source:
         return f"json_extract_string({document}, {_literal(_json_path(inner))})"
 
 
-def open_log(engine: duckdb.DuckDBPyConnection, where: str, *, schema: str, columns: str, flag: str) -> Source:
+def open_log(engine: duckdb.DuckDBPyConnection, where: str, *, schema: str, columns: str, flag: str) -> Log:
     """The files that a flag names and the schema of their rows.
 
     Args:
@@ -198,7 +198,7 @@ def open_log(engine: duckdb.DuckDBPyConnection, where: str, *, schema: str, colu
             )
     else:
         paths = MAPPINGS[schema][flag]
-    return Source(files, format, schema, paths, types)
+    return Log(files, format, schema, paths, types)
 
 
 def _plain_paths(types: Mapping[str, str], columns: str) -> dict[str, str]:

@@ -77,7 +77,7 @@ def home(tmp_path_factory):
     return tmp_path_factory.mktemp("notebooks") / "shared"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_top_to_bottom(name, home):
     book = read(name)

@@ -315,7 +315,7 @@ def test_two_by_four_equals_one_by_eight_and_one_by_one(sample_data, tmp_path):
     assert "step" not in found["2x4"][1][1]  # the main process alone writes
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_what_two_processes_saved_goes_on_in_one_and_the_other_way_round(sample_data, tmp_path):
     config = tiny(sample_data)
     ends = finish(*pair(config, tmp_path / "2x4", folder=tmp_path))

@@ -112,7 +112,7 @@ def alone(variant):
     return jax.device_get(state), rows
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_loss_is_the_same_on_eight_devices_and_in_streams():
     config, mesh = config_of(), mesh_of(2, 4)
     system, sharding = system_of(config), batch_sharding(mesh)
@@ -134,7 +134,7 @@ def test_the_loss_is_the_same_on_eight_devices_and_in_streams():
         np.testing.assert_allclose(value, wanted[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "shape", "streams"),
     [
@@ -291,7 +291,7 @@ def test_a_wrong_share_of_lost_ids_is_named():
         system_of(config_of(query_finetune, **{"ids.dropout": 1.0}))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["softmax", "sigmoid"])
 def test_other_objectives_and_forms_train(objective):
     config = config_of(**{"loss.objective": objective, "weights.qpm": 0.0, "weights.qim": 0.0, "weights.mlm": 0.0})
@@ -326,7 +326,7 @@ def test_a_bank_that_no_batch_fills_evenly_is_named():
         system_of(config_of(**{"bank.size": 40})).make_extra()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_it_learns_64_pairs_by_heart():
     config = config_of(**{"weights.mlm": 0.0, "weights.mpm": 0.0, "weights.qpm": 0.0, "weights.qim": 0.0})
     config["batch_size"], config["bank"]["size"], config["embed_dim"] = 64, 0, 32

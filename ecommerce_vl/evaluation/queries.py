@@ -5,15 +5,16 @@ One JSON object a line, plain or gzipped:
     {"query_id": "q1", "query": "aa battery", "grades": {"product id": 3, "another": 0}, "count": 120, "locale": "en"}
 
 `id` for `query_id` and `relevance` for `grades` do as well; count (how often it was asked) and locale may be missing.
-The invariant: grades are gains, finite and not negative; 0 is judged and not relevant, a product without a grade is not
-judged.
+Grades that come from a click log may have `"propensities": {"product id": 0.2}` beside them, how probable it was that
+the graded product was seen at all. The invariant: grades are gains, finite and not negative; 0 is judged and not
+relevant, a product without a grade is not judged; where a query has propensities, each graded product has one.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,15 @@ _FORM = 'expected {"query_id": "q1", "query": "words", "grades": {"product id": 
 @dataclass(frozen=True)
 class JudgedQueries:
     """Q queries. Shapes: ids, texts, locales ("" unknown): Q strings; grades: Q mappings of product id to gain;
-    counts: float (Q,), how often each was asked, NaN where unknown."""
+    counts: float (Q,), how often each was asked, NaN where unknown; propensities: Q mappings of product id to (0, 1],
+    empty where the query has none."""
 
     ids: list[str]
     texts: list[str]
     grades: list[dict[str, float]]
     counts: np.ndarray
     locales: list[str]
+    propensities: Sequence[Mapping[str, float]] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -64,11 +67,11 @@ def read(path: str | Path) -> JudgedQueries:
         raise UserError(f"{path} is no text in UTF-8, plain or gzipped ({error}); {_FORM} a line") from error
     if not rows:
         raise UserError(f"{path} holds no queries; {_FORM} a line")
-    ids, texts, grades, counts, locales = map(list, zip(*rows, strict=True))
-    return JudgedQueries(ids, texts, grades, np.array(counts, np.float64), locales)
+    ids, texts, grades, counts, locales, propensities = map(list, zip(*rows, strict=True))
+    return JudgedQueries(ids, texts, grades, np.array(counts, np.float64), locales, propensities)
 
 
-def _parse(line: str, *, where: str) -> tuple[str, str, dict[str, float], float, str]:
+def _parse(line: str, *, where: str) -> tuple[str, str, dict[str, float], float, str, dict[str, float]]:
     try:
         row = json.loads(line)
     except ValueError as error:
@@ -85,7 +88,13 @@ def _parse(line: str, *, where: str) -> tuple[str, str, dict[str, float], float,
     if count is not None and not _is_grade(count):
         raise UserError(f"{where}: found count {count!r}; expected how often the query was asked, or no count")
     known = math.nan if count is None else float(count)
-    return str(name), text, {str(one): float(g) for one, g in grades.items()}, known, row.get("locale") or ""
+    propensities = row.get("propensities") or {}
+    if propensities and not (isinstance(propensities, Mapping) and propensities.keys() == grades.keys()):
+        raise UserError(f"{where}: the propensities name other products than the grades; expected one for each of them")
+    if wrong := [value for value in propensities.values() if not (_is_grade(value) and 0 < value <= 1)]:
+        raise UserError(f"{where}: found {wrong[0]!r} in the propensities; expected more than 0 and at most 1")
+    mapping = lambda values: {str(one): float(value) for one, value in values.items()}
+    return str(name), text, mapping(grades), known, row.get("locale") or "", mapping(propensities)
 
 
 def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:

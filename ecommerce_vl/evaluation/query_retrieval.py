@@ -36,7 +36,8 @@ class Pool:
 
     Shapes: queries int (Q,), numbers of the judged queries that have a relevant candidate; splits and rows (M,), where
     each candidate lies; ids and titles, M strings; rows of `graded` are pairs (query, candidate), sorted, as one number
-    each, with their `grades`. `lost` judgements name products that are no candidates.
+    each, with their `grades`, and `propensities` (NaN where the log has none). `lost` judgements name products that are
+    no candidates.
     """
 
     queries: np.ndarray
@@ -46,13 +47,14 @@ class Pool:
     parts: dict[str, np.ndarray]
     graded: np.ndarray
     grades: np.ndarray
+    propensities: np.ndarray
     lost: int
 
-    def grades_of(self, queries: np.ndarray, rows_NxK: np.ndarray) -> np.ndarray:
-        """Float64 (N, K): the grade of each candidate for each query, NaN where it was not judged."""
+    def of(self, values: np.ndarray, queries: np.ndarray, rows_NxK: np.ndarray) -> np.ndarray:
+        """Float64 (N, K): grade or propensity of each candidate for each query, NaN where it was not judged."""
         wanted = queries[:, None] * len(self.ids) + rows_NxK
         place = np.minimum(np.searchsorted(self.graded, wanted), len(self.graded) - 1)
-        return np.where((self.graded[place] == wanted) & (rows_NxK >= 0), self.grades[place], np.nan)
+        return np.where((self.graded[place] == wanted) & (rows_NxK >= 0), values[place], np.nan)
 
     def judged(self, query: int) -> tuple[np.ndarray, np.ndarray]:
         """The candidates (J,) that were judged for a query, and their grades."""
@@ -93,11 +95,16 @@ def _pool(context: Context, splits: tuple[str, ...], *, view: str) -> Pool:
     column = lambda name: [getattr(context.split(part), name)[row] for part, rows in parts.items() for row in rows]
     ids = column("ids")
     row_of = dict(zip(ids, range(len(ids)), strict=True))
+    propensities = context.queries.propensities or [{}] * len(context.queries)
     judged = [
-        (q, row_of.get(name), grade) for q, one in enumerate(context.queries.grades) for name, grade in one.items()
+        (q, row_of.get(name), grade, seen.get(name, np.nan))
+        for q, (one, seen) in enumerate(zip(context.queries.grades, propensities, strict=True))
+        for name, grade in one.items()
     ]
-    pairs = sorted((q * len(ids) + row, grade) for q, row, grade in judged if row is not None)
-    graded, grades = np.array([key for key, _ in pairs], np.int64), np.array([grade for _, grade in pairs], np.float64)
+    pairs = sorted((q * len(ids) + row, *values) for q, row, *values in judged if row is not None)
+    graded, grades, seen = (
+        (np.array(column) for column in zip(*pairs, strict=True)) if pairs else (np.zeros(0, int),) * 3
+    )
     return Pool(
         queries=np.unique(graded[grades > 0] // max(1, len(ids))),
         ids=ids,
@@ -106,6 +113,7 @@ def _pool(context: Context, splits: tuple[str, ...], *, view: str) -> Pool:
         parts=parts,
         graded=graded,
         grades=grades,
+        propensities=seen,
         lost=len(judged) - len(pairs),
     )
 
@@ -135,6 +143,7 @@ def _measure(context: Context, results: Results, pool: Pool, *, view: str, metho
         return
     rows, scores = search.top_k(asked, gallery=candidates, gallery_ids=pool.ids, k=DEPTH)
     whole = _whole(pool, rows)
+    unbiased = _unbiased(pool, rows[:, :TOP], seed=context.seed)
     shared = {
         "candidates": len(pool.ids),
         "coverage": len(pool.queries) / len(context.queries),
@@ -142,6 +151,7 @@ def _measure(context: Context, results: Results, pool: Pool, *, view: str, metho
         "lost_judgements": pool.lost,
     }
     _note(context, results, pool, key, whole, shared, keep=method == MODEL)
+    results.add(key, {name: found | shared for name, found in unbiased.items()})
     _note(context, results, pool, rerank, _reranked(pool, asked, candidates), shared, keep=method == MODEL)
     if method == MODEL:
         for name, members in _slices(context, pool).items():
@@ -154,7 +164,7 @@ def _measure(context: Context, results: Results, pool: Pool, *, view: str, metho
 
 
 def _whole(pool: Pool, rows: np.ndarray) -> dict[str, np.ndarray]:
-    grades = pool.grades_of(pool.queries, rows)
+    grades = pool.of(pool.grades, pool.queries, rows)
     judged = _padded([pool.judged(query)[1] for query in pool.queries])
     relevant, num_relevant = grades > 0, (judged > 0).sum(axis=1)
     values = metrics.graded_by_name(grades, judged_NxJ=judged, returned=(rows >= 0).sum(axis=1), names=_GRADED)
@@ -167,6 +177,17 @@ def _whole(pool: Pool, rows: np.ndarray) -> dict[str, np.ndarray]:
         for known, top in zip(shelves, rows[:, :TOP], strict=True)
     ]
     return values | {"in_category@10": np.array(on_shelf)}
+
+
+def _unbiased(pool: Pool, top: np.ndarray, *, seed: int) -> dict[str, dict]:
+    """`snips@10`: the mean grade of what the log graded in the top, each by one over how probably it was seen."""
+    grades, seen = (pool.of(values, pool.queries, top) for values in (pool.grades, pool.propensities))
+    place, column = np.nonzero(np.isfinite(seen))
+    if not len(place):
+        return {}
+    logged = {"rewards": grades[place, column], "propensities": seen[place, column]}
+    statistic = lambda weights: {f"snips@{TOP}": metrics.snips(weights, **logged)}
+    return {name: vars(found) for name, found in bootstrap.intervals(statistic, groups=place, seed=seed).items()}
 
 
 def _best(pool: Pool, query: int) -> np.ndarray:
@@ -231,7 +252,7 @@ def _slices(context: Context, pool: Pool) -> dict[str, np.ndarray]:
 def _grid(context: Context, pool: Pool, rows, scores, quality: np.ndarray, *, view: str) -> Grid:
     """The best and the worst queries by ndcg@10, ties by order of the file."""
     order = np.argsort(-quality, kind="stable")
-    grades, test_rows = pool.grades_of(pool.queries, rows[:, :6]), pool.parts["test"]
+    grades, test_rows = pool.of(pool.grades, pool.queries, rows[:, :6]), pool.parts["test"]
     examples = [
         Example(
             query=-1,

@@ -12,6 +12,7 @@ from ecommerce_vl.evaluation import queries
 
 def test_both_layouts_plain_and_gzipped(tmp_path):
     ours = {"id": 7, "query": "red cup", "grades": {"a": 2, "b": 0.5}, "count": 120, "locale": "en"}
+    ours["propensities"] = {"a": 0.5, "b": 1}
     theirs = {"query_id": "q1", "query": "ball", "relevance": {"c": 0}, "annotators": {"c": [0, 0, 1]}}
     text = json.dumps(ours) + "\n\n" + json.dumps(theirs) + "\n"
     (tmp_path / "q.jsonl").write_text(text)
@@ -22,6 +23,7 @@ def test_both_layouts_plain_and_gzipped(tmp_path):
         assert (found.ids, found.texts) == (["7", "q1"], ["red cup", "ball"])
         assert found.grades == [{"a": 2.0, "b": 0.5}, {"c": 0.0}]
         assert found.counts[0] == 120 and np.isnan(found.counts[1]) and found.locales == ["en", ""]
+        assert found.propensities == [{"a": 0.5, "b": 1.0}, {}]
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,8 @@ def test_both_layouts_plain_and_gzipped(tmp_path):
         ('{"query_id": "q", "query": "x", "grades": {"a": -1}}', "found -1 in the grades"),
         ('{"query_id": "q", "query": "x", "grades": {"a": "E"}}', "found 'E' in the grades"),
         ('{"query_id": "q", "query": "x", "grades": {"a": 1}, "count": "many"}', "found count 'many'"),
+        ('{"id": "q", "query": "x", "grades": {"a": 1}, "propensities": {"b": 1}}', "propensities name other products"),
+        ('{"id": "q", "query": "x", "grades": {"a": 1}, "propensities": {"a": 0}}', "found 0 in the propensities"),
         ('{"query_id": "q", "query": "x", "grades": {"a": 1}}\n' * 2, "line 2: the query id 'q' came in line 1"),
     ],
 )

@@ -1,5 +1,7 @@
 """Judged queries against ir_measures; the corpus, the holes, the slices and what is left out are said."""
 
+import dataclasses
+
 import ir_measures
 import numpy as np
 import pytest
@@ -99,6 +101,24 @@ def test_baselines_have_the_same_pool_and_words_find_words(results):
     assert "query/text/bm25/ndcg@10" in results.metrics and "query/product/tfidf/recall@10" in results.metrics
     assert "query/image/bm25/ndcg@10" not in results.metrics
     assert "query/text/recall@100" not in results.metrics, "all of 60 products are among the first 100"
+
+
+def test_grades_of_a_log_count_by_one_over_their_propensity(splits, queries):
+    random, test = np.random.default_rng(3), splits["test"]
+    seen = [
+        {name: random.uniform(0.1, 1) for name in grades} if q % 2 else {} for q, grades in enumerate(queries.grades)
+    ]
+    found = run(splits, dataclasses.replace(queries, propensities=seen), Encoder()).metrics
+    rows = np.flatnonzero(test.present("text"))
+    asked, ids = Encoder().embed_queries(queries.texts[:-1]), [test.ids[row] for row in rows]
+    top, _ = search.top_k(asked, gallery=test.vectors["text"][rows], gallery_ids=ids, k=10)
+    shown = [(q, ids[row]) for q, one in enumerate(top) for row in one if ids[row] in seen[q]]
+    above = sum(queries.grades[q][name] / seen[q][name] for q, name in shown)
+    assert found["query/text/snips@10"]["value"] == pytest.approx(
+        above / sum(1 / seen[q][n] for q, n in shown), abs=1e-9
+    )
+    assert found["query/text/snips@10"]["low"] < found["query/text/snips@10"]["value"]
+    assert "query/text/snips@10" not in run(splits, queries, Encoder()).metrics
 
 
 def test_words_of_a_title_find_it(splits):

@@ -36,6 +36,7 @@ QUERIES = flags.DEFINE_string("queries", None, "JSONL file of queries with grade
 APPROXIMATE = flags.DEFINE_bool("approximate", False, "also how much an approximate index finds of the exact answers")
 BASELINE = flags.DEFINE_list("baseline", [], "folders of Hugging Face, or ids of the hub, to measure as they are")
 PAIRS = flags.DEFINE_list("pairs", [], "files of labelled pairs to match, .jsonl or .jsonl.gz, separated by commas")
+TASKS = flags.DEFINE_list("tasks", [], "families of tasks to measure instead of all, such as category,query_retrieval")
 THOROUGH = flags.DEFINE_boolean("thorough", False, "also what takes minutes: few-shot probes, fine-tuning the encoder")
 SEED = flags.DEFINE_integer("seed", 0, "of bootstrap, baselines and the choice of examples")
 FOLLOW = flags.DEFINE_bool("follow", False, "measure each new checkpoint of a run until it is finished")
@@ -67,6 +68,8 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
     from ecommerce_vl.progress import Progress
     from ecommerce_vl.training.writer import read_metrics
 
+    if unknown := [name for name in TASKS.value if name not in suite.FAMILIES]:
+        raise UserError(f"--tasks has {unknown[0]!r}; expected some of {', '.join(suite.FAMILIES)}")
     if APPROXIMATE.value:
         require_library("usearch", flag="--approximate")
     workdir = Path(WORKDIR.value)
@@ -84,6 +87,7 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
         splits[SPLIT.value],
         train=splits["train"],
         validation=splits["validation"],
+        families=TASKS.value,
         encoder=encoder,
         others={"untrained": encoder.untrained()} | published,
         records={"test": data.records(SPLIT.value)} | {name: data.records(name) for name in ("train", "validation")},

@@ -32,6 +32,10 @@ def start(door, *flags):
             ["--workdir=RUN", "--data=DATA", "--baseline=no/such/folder"],
             "there is no folder 'no/such/folder'; expected",
         ),
+        (
+            ["--workdir=RUN", "--data=DATA", "--tasks=adult,clusters"],
+            "--tasks has 'clusters'; expected some of product_",
+        ),
         (["--compare=A"], "--compare=A names 1 folders; expected two"),
         (["--compare=A,B"], "no evaluation at 'A': metrics.json is missing"),
     ],

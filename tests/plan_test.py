@@ -24,7 +24,7 @@ from ecommerce_vl.planning.program import DoesNotFit, Program
 from ecommerce_vl.planning.report import MAX_COMPILATIONS, largest_rows, lines, make_plan, streams_that_fit
 from ecommerce_vl.planning.roofline import roofline
 from ecommerce_vl.planning.topology import CHIPS, GIB, Topology, open_topology, parse, plan_mesh, prepare_environment
-from tests.shipped import config_of, training
+from tests.shipped import config_of, is_default, training
 
 ROOT = Path(__file__).parents[1]
 SLOW_TPU = pytest.mark.skipif(
@@ -356,9 +356,15 @@ LARGER = {"configs/eclip.py:base": "v5e:8x8", "configs/eclip.py:large": "v5p:4x4
 SMALL_BATCH = 128
 
 
+PLACES = [
+    pytest.param(place, id=shipped()[place], marks=() if is_default(*config) else pytest.mark.size)
+    for place, config in enumerate(training())
+]
+
+
 @pytest.mark.pod
 @SLOW_TPU
-@pytest.mark.parametrize("place", range(len(shipped())), ids=shipped())
+@pytest.mark.parametrize("place", PLACES)
 def test_every_shipped_config_compiles_for_a_pod(place, tmp_path):
     name = shipped()[place]
     config = begun(config_of(*training()[place]), tmp_path)

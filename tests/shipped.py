@@ -27,3 +27,8 @@ def config_of(name, argument=None):
 def training():
     """(file, argument or None) of every shipped training config."""
     return [(name, argument) for name in FILES if name != "prepare" for argument in arguments(name) or [None]]
+
+
+def is_default(name, argument):
+    """Whether --config=configs/NAME.py without an argument is the same."""
+    return (argument,) == (importlib.import_module(f"configs.{name}").get_config.__defaults__ or (None,))

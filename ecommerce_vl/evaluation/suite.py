@@ -5,7 +5,7 @@ as the model's row above it, and whatever cannot be measured is named in `skippe
 is never silently absent. The validation split chooses, the test split is only measured.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ecommerce_vl.evaluation import (
     adult,
@@ -25,20 +25,23 @@ from ecommerce_vl.evaluation import (
 from ecommerce_vl.evaluation.products import EmbeddedProducts
 from ecommerce_vl.evaluation.results import Results
 
-FAMILIES = (
-    product_retrieval,
-    cross_modal,
-    dominance,
-    centred,
-    query_retrieval,
-    composed,
-    approximate,
-    category,
-    attributes,
-    matching,
-    clustering,
-    adult,
-)
+FAMILIES = {
+    family.__name__.rsplit(".", 1)[-1]: family
+    for family in (
+        product_retrieval,
+        cross_modal,
+        dominance,
+        centred,
+        query_retrieval,
+        composed,
+        approximate,
+        category,
+        attributes,
+        matching,
+        clustering,
+        adult,
+    )
+}
 
 
 def run(
@@ -46,14 +49,15 @@ def run(
     *,
     train: EmbeddedProducts,
     validation: EmbeddedProducts,
+    families: Sequence[str] = (),
     progress: Callable[[int, int, str], None] | None = None,
     **known,
 ) -> Results:
     """Measures all tasks on `test`; `train` gives neighbours and probes, `validation` their choices.
 
-    `known`: what else a task may need, the fields of `context.Context`: encoder, others, records, queries, pairs,
-    fine_tune, thorough, seed. `progress(done, total, name)` is called before each family and once at the end. Same
-    inputs and seed, same results.
+    `families`: keys of `FAMILIES` to measure instead of all. `known`: what else a task may need, the fields of
+    `context.Context`: encoder, others, records, queries, pairs, fine_tune, thorough, seed. `progress(done, total, name)`
+    is called before each family and once at the end. Same inputs and seed, same results.
     Memory: a block of scores at a time, and the relevance of up to 1,000 answers per query.
     """
     given = context.Context(test=test, train=train, validation=validation, **known)
@@ -62,10 +66,14 @@ def run(
         for modality, things in (("image", "pictures"), ("text", "words")):
             if modality not in encoder.modalities:
                 results.skip(method, f"it reads no {things}, and has no rows of tasks that ask with them")
-    for done, family in enumerate(FAMILIES):
+    asked = [name for name in FAMILIES if name in families or not families]
+    for name in FAMILIES:
+        if name not in asked:
+            results.skip(name, "it was not asked for")
+    for done, name in enumerate(asked):
         if progress:
-            progress(done, len(FAMILIES), family.__name__.rsplit(".", 1)[-1])
-        family.run(given, results)
+            progress(done, len(asked), name)
+        FAMILIES[name].run(given, results)
     if progress:
-        progress(len(FAMILIES), len(FAMILIES), "done")
+        progress(len(asked), len(asked), "done")
     return results

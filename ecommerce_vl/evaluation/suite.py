@@ -56,8 +56,8 @@ def run(
     """Measures all tasks on `test`; `train` gives neighbours and probes, `validation` their choices.
 
     `families`: keys of `FAMILIES` to measure instead of all. `known`: what else a task may need, the fields of
-    `context.Context`: encoder, others, records, queries, pairs, fine_tune, thorough, seed. `progress(done, total, name)`
-    is called before each family and once at the end. Same inputs and seed, same results.
+    `context.Context`: encoder, others, records, queries, pairs, fine_tune, thorough, seed. `progress(done, total,
+    name)` is called before each family and once at the end. Same inputs and seed, same results.
     Memory: a block of scores at a time, and the relevance of up to 1,000 answers per query.
     """
     given = context.Context(test=test, train=train, validation=validation, **known)

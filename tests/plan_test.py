@@ -24,7 +24,7 @@ from ecommerce_vl.planning.program import DoesNotFit, Program
 from ecommerce_vl.planning.report import MAX_COMPILATIONS, largest_rows, lines, make_plan, streams_that_fit
 from ecommerce_vl.planning.roofline import roofline
 from ecommerce_vl.planning.topology import CHIPS, GIB, Topology, open_topology, parse, plan_mesh, prepare_environment
-from tests.shipped import config_of, is_default, training
+from tests.shipped import config_of, is_first, training
 
 ROOT = Path(__file__).parents[1]
 SLOW_TPU = pytest.mark.skipif(
@@ -357,7 +357,7 @@ SMALL_BATCH = 128
 
 
 PLACES = [
-    pytest.param(place, id=shipped()[place], marks=() if is_default(*config) else pytest.mark.size)
+    pytest.param(place, id=shipped()[place], marks=() if is_first(*config) else pytest.mark.size)
     for place, config in enumerate(training())
 ]
 

@@ -29,6 +29,6 @@ def training():
     return [(name, argument) for name in FILES if name != "prepare" for argument in arguments(name) or [None]]
 
 
-def is_default(name, argument):
-    """Whether --config=configs/NAME.py without an argument is the same."""
-    return (argument,) == (importlib.import_module(f"configs.{name}").get_config.__defaults__ or (None,))
+def is_first(name, argument):
+    """Whether it is the first that the config takes: its smallest size."""
+    return argument == next(iter(arguments(name)), None)

@@ -142,7 +142,8 @@ class Checkpoints:
         Errors: DamagedCheckpoint; MemoryError and PermissionError, which say nothing about the checkpoint.
         """
         try:
-            meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+            # The manager would wait here for all processes to ask, and a process may ask alone.
+            meta = ocp.JsonCheckpointHandler().restore(self.folder / str(step) / "meta", args=ocp.args.JsonRestore())
             sound = meta["meta_digest"] == meta_digest(meta) and meta["step"] == step
         except (MemoryError, PermissionError):
             raise

@@ -1,6 +1,6 @@
 """configs/common.py: the fields that every system's config has; a file beside it adds its encoders and its losses."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ml_collections import ConfigDict
 
@@ -12,6 +12,23 @@ def check_argument(argument: str, choices: Iterable[str]) -> None:
     """
     if argument not in (choices := tuple(choices)):
         raise ValueError(f"there is no {argument!r}; expected one of {', '.join(choices)}")
+
+
+def size_or_recipe(
+    argument: str,
+    *,
+    sizes: Collection[str],
+    sized: Callable[[str], ConfigDict],
+    recipes: Mapping[str, Callable[[ConfigDict], None]],
+) -> ConfigDict:
+    """The config of a size, or that of a recipe, which changes the size tiny for a small catalog."""
+    check_argument(argument, (*sizes, *recipes))
+    if argument in sizes:
+        return sized(argument)
+    config = sized("tiny")
+    config.size = argument
+    recipes[argument](config)
+    return config
 
 
 def common(*, batch_size: int, source: str = "products") -> ConfigDict:

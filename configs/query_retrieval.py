@@ -9,7 +9,7 @@ of queries with --config.data.queries=FILE, or derive them from the products wit
 
 from ml_collections import ConfigDict
 
-from configs.common import check_argument, common
+from configs.common import common, size_or_recipe
 
 # size: image (size, patch, stem), blocks (width, depth, heads), embed_dim, batch_size, bank, remat
 SIZES = {
@@ -122,10 +122,4 @@ RECIPES = {"sample": _sample, "myntra": _myntra, "icecat": _icecat}
 
 
 def get_config(size: str = "base") -> ConfigDict:
-    check_argument(size, (*SIZES, *RECIPES))
-    if size in SIZES:
-        return sized(size)
-    config = sized("tiny")
-    config.size = size
-    RECIPES[size](config)
-    return config
+    return size_or_recipe(size, sizes=SIZES, sized=sized, recipes=RECIPES)

@@ -8,7 +8,7 @@ catalog and its click log), myntra (a log of `benchmarks/click_model.py`) or mag
 
 from ml_collections import ConfigDict
 
-from configs.common import check_argument, common
+from configs.common import common, size_or_recipe
 
 # size: image (size, patch, stem), joint (width, depth, heads), text length, embed_dim, batch_size, remat
 SIZES = {
@@ -100,11 +100,5 @@ def _magento(config: ConfigDict) -> None:
 RECIPES = {"sample": _sample, "myntra": _myntra, "magento": _magento}
 
 
-def get_config(name: str = "base") -> ConfigDict:
-    check_argument(name, (*SIZES, *RECIPES))
-    if name in SIZES:
-        return _sized(name)
-    config = _sized("tiny")
-    config.size = name
-    RECIPES[name](config)
-    return config
+def get_config(size: str = "base") -> ConfigDict:
+    return size_or_recipe(size, sizes=SIZES, sized=_sized, recipes=RECIPES)

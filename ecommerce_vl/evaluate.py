@@ -50,10 +50,18 @@ def main() -> None:
     for flag in (WORKDIR, DATA):
         if not flag.value:
             raise UserError(f"--{flag.name} is missing; expected --{flag.name}=VALUE: {flags.FLAGS[flag.name].help}")
+    _check_tasks()
     out.mkdir(parents=True, exist_ok=True)
     if FOLLOW.value:
         return _follow(out)
     _measure(out)
+
+
+def _check_tasks() -> None:
+    from ecommerce_vl.evaluation.suite import FAMILIES
+
+    if unknown := [name for name in TASKS.value if name not in FAMILIES]:
+        raise UserError(f"--tasks has {unknown[0]!r}; expected some of {', '.join(FAMILIES)}")
 
 
 def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
@@ -68,8 +76,6 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
     from ecommerce_vl.progress import Progress
     from ecommerce_vl.training.writer import read_metrics
 
-    if unknown := [name for name in TASKS.value if name not in suite.FAMILIES]:
-        raise UserError(f"--tasks has {unknown[0]!r}; expected some of {', '.join(suite.FAMILIES)}")
     if APPROXIMATE.value:
         require_library("usearch", flag="--approximate")
     workdir = Path(WORKDIR.value)

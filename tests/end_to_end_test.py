@@ -194,6 +194,7 @@ def test_another_tokenizer_in_the_same_workdir(uninterrupted, tmp_path, sample_d
         ("--config.data.path=nowhere", "no prepared data at 'nowhere'"),
         ("--config.mesh.fsdp=3", "there are 1"),
         ("--config.system=clop", "expected one of eclip"),
+        ("--config=configs/make.py:huge", "make.py:huge: there is no 'huge'; expected one of tiny, small, base, "),
         ("--wrokdir=x", "did you mean --workdir"),
     ],
 )

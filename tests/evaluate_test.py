@@ -33,7 +33,7 @@ def start(door, *flags):
             "there is no folder 'no/such/folder'; expected",
         ),
         (
-            ["--workdir=RUN", "--data=DATA", "--tasks=adult,clusters"],
+            ["--workdir=RUN", "--data=DATA", "--follow", "--tasks=adult,clusters"],
             "--tasks has 'clusters'; expected some of product_",
         ),
         (["--compare=A"], "--compare=A names 1 folders; expected two"),

@@ -50,8 +50,8 @@ class Pool:
     propensities: np.ndarray
     lost: int
 
-    def of(self, values: np.ndarray, queries: np.ndarray, rows_NxK: np.ndarray) -> np.ndarray:
-        """Float64 (N, K): grade or propensity of each candidate for each query, NaN where it was not judged."""
+    def look_up(self, values: np.ndarray, queries: np.ndarray, rows_NxK: np.ndarray) -> np.ndarray:
+        """Float64 (N, K): `grades` or `propensities` of each candidate for each query, NaN where it was not judged."""
         wanted = queries[:, None] * len(self.ids) + rows_NxK
         place = np.minimum(np.searchsorted(self.graded, wanted), len(self.graded) - 1)
         return np.where((self.graded[place] == wanted) & (rows_NxK >= 0), values[place], np.nan)
@@ -102,9 +102,7 @@ def _pool(context: Context, splits: tuple[str, ...], *, view: str) -> Pool:
         for name, grade in one.items()
     ]
     pairs = sorted((q * len(ids) + row, *values) for q, row, *values in judged if row is not None)
-    graded, grades, seen = (
-        (np.array(column) for column in zip(*pairs, strict=True)) if pairs else (np.zeros(0, int),) * 3
-    )
+    graded, grades, seen = (np.array(column) for column in (zip(*pairs, strict=True) if pairs else ((), (), ())))
     return Pool(
         queries=np.unique(graded[grades > 0] // max(1, len(ids))),
         ids=ids,
@@ -143,7 +141,6 @@ def _measure(context: Context, results: Results, pool: Pool, *, view: str, metho
         return
     rows, scores = search.top_k(asked, gallery=candidates, gallery_ids=pool.ids, k=DEPTH)
     whole = _whole(pool, rows)
-    unbiased = _unbiased(pool, rows[:, :TOP], seed=context.seed)
     shared = {
         "candidates": len(pool.ids),
         "coverage": len(pool.queries) / len(context.queries),
@@ -151,6 +148,7 @@ def _measure(context: Context, results: Results, pool: Pool, *, view: str, metho
         "lost_judgements": pool.lost,
     }
     _note(context, results, pool, key, whole, shared, keep=method == MODEL)
+    unbiased = _unbiased(pool, rows[:, :TOP], seed=context.seed)
     results.add(key, {name: found | shared for name, found in unbiased.items()})
     _note(context, results, pool, rerank, _reranked(pool, asked, candidates), shared, keep=method == MODEL)
     if method == MODEL:
@@ -164,7 +162,7 @@ def _measure(context: Context, results: Results, pool: Pool, *, view: str, metho
 
 
 def _whole(pool: Pool, rows: np.ndarray) -> dict[str, np.ndarray]:
-    grades = pool.of(pool.grades, pool.queries, rows)
+    grades = pool.look_up(pool.grades, pool.queries, rows)
     judged = _padded([pool.judged(query)[1] for query in pool.queries])
     relevant, num_relevant = grades > 0, (judged > 0).sum(axis=1)
     values = metrics.graded_by_name(grades, judged_NxJ=judged, returned=(rows >= 0).sum(axis=1), names=_GRADED)
@@ -181,7 +179,7 @@ def _whole(pool: Pool, rows: np.ndarray) -> dict[str, np.ndarray]:
 
 def _unbiased(pool: Pool, top: np.ndarray, *, seed: int) -> dict[str, dict]:
     """`snips@10`: the mean grade of what the log graded in the top, each by one over how probably it was seen."""
-    grades, seen = (pool.of(values, pool.queries, top) for values in (pool.grades, pool.propensities))
+    grades, seen = (pool.look_up(values, pool.queries, top) for values in (pool.grades, pool.propensities))
     place, column = np.nonzero(np.isfinite(seen))
     if not len(place):
         return {}
@@ -252,7 +250,7 @@ def _slices(context: Context, pool: Pool) -> dict[str, np.ndarray]:
 def _grid(context: Context, pool: Pool, rows, scores, quality: np.ndarray, *, view: str) -> Grid:
     """The best and the worst queries by ndcg@10, ties by order of the file."""
     order = np.argsort(-quality, kind="stable")
-    grades, test_rows = pool.of(pool.grades, pool.queries, rows[:, :6]), pool.parts["test"]
+    grades, test_rows = pool.look_up(pool.grades, pool.queries, rows[:, :6]), pool.parts["test"]
     examples = [
         Example(
             query=-1,

@@ -65,8 +65,10 @@ EXTRAS = {
         "pyyaml>=6",  # the YAML there
         "usearch>=2.16,<3",  # the extras ann
         "faiss-cpu>=1.9,<2",  # and faiss
-        "s3fs>=2024.6",  # a feed in a bucket, of
-        "moto[server]>=5,<6",  # a service on this machine
+        "s3fs>=2024.6",  # a feed in a bucket
+        "moto[server]>=5,<6",  # of a service on this machine,
+        "gcsfs>=2024.6",  # and the same
+        "gcp-storage-emulator>=2024.8",  # of Google's
         "nbclient>=0.10,<0.12",  # runs the notebooks
         "ipykernel>=6.29",  # the kernel that they run in
     ],

@@ -2,8 +2,8 @@
 
     python -m ecommerce_vl.train --config=configs/myntra.py --workdir=RUN --config.data.path=DATA
 
-A recipe for a catalog of this size: small batches, since updates are what is scarce; a convolutional stem under
-two transformer blocks; mirrored and cropped pictures. Chosen on the validation split.
+A recipe for a catalog of this size: small batches, since updates are what is scarce; fixed gradients and colours of
+cells under two convolutions and two transformer blocks; mirrored and cropped pictures. Chosen on the validation split.
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +16,8 @@ def get_config() -> ConfigDict:
     config.batch_size = 128
     config.total_samples = 16 * 7_445
     config.embed_dim = 256
-    config.image.size = 80
+    config.temperature_init, config.logit_scale_max = 0.1, 10.0  # a higher scale fills fewer dimensions of the space
+    config.image.size, config.image.stem = 80, "gradient"
     config.image.width, config.image.depth, config.image.heads = 256, 2, 4
     config.image.pool = config.text.pool = "mean"
     config.image.drop_path = 0.1

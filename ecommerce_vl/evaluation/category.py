@@ -107,7 +107,7 @@ def _measure_method(context: Context, results: Results, *, pool: Pool, view: str
     features = {split: context.features(method, split, view=view)[chosen] for split, chosen in rows.items()}
     note = partial(_note, context, results, pool=pool)
     if method != "random":  # a probe of noise is the most frequent class at best
-        scores, strength = probes.linear_scores(
+        scores, chosen = probes.linear_scores(
             features["test"],
             train=features["train"],
             train_y=pool.train_y,
@@ -115,7 +115,7 @@ def _measure_method(context: Context, results: Results, *, pool: Pool, view: str
             validation_y=pool.validation_y,
             num_classes=len(pool.classes),
         )
-        note(f"{prefix}/linear", scores=scores, C=strength)
+        note(f"{prefix}/linear", scores=scores, **chosen)
     votes = probes.knn_votes(
         features["test"],
         gallery=features["train"],
@@ -180,7 +180,8 @@ def _few_shots(context: Context, results: Results, prefix: str, *, features: dic
         tops = [float((one[:, 0] == pool.test_y).mean()) for one in ranked]
         shared = _shared(pool) | {
             "draws": DRAWS,
-            "C": [strength for _, strength in fits],
+            "C": [chosen["C"] for _, chosen in fits],
+            "whitened": [chosen["whitened"] for _, chosen in fits],
             "top1_deviation": np.std(tops),
         }
         results.add(f"{prefix}/few_shot_{shots}", {name: vars(one) | shared for name, one in estimates.items()})

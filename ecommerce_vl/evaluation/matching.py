@@ -196,7 +196,8 @@ def _note_network(note, prefix: str, *, sides: dict, match: dict, seed: int, **s
         validation_match=match["validation"],
         seed=seed,
     )
-    note(prefix, scores={split: score(*sides[split]) for split in ("test", "validation")}, weight_decay=decay, **shared)
+    scores = {split: score(*sides[split]) for split in ("test", "validation")}
+    note(prefix, scores=scores, probabilities=True, weight_decay=decay, **shared)
 
 
 def _note(context: Context, results: Results, prefix: str, *, match, scores, groups, rows, **shared) -> None:

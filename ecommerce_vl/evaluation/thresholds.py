@@ -21,6 +21,7 @@ def measure(
     accepted: np.ndarray,
     precisions: Sequence[float],
     recall: float | None = None,
+    probabilities: bool = False,
     groups: np.ndarray,
     seed: int,
     **chosen,
@@ -29,10 +30,17 @@ def measure(
 
     Shapes: positive bool (N,), scores float (N,), accepted bool (N,), score at or above the threshold; groups int (N,),
     what intervals resample. Names: `f1`, `precision`, `recall` of what is accepted, `pr_auc`, `roc_auc`,
-    `recall_at_precision_p` for each of `precisions`, and `fpr_at_recall_r`.
+    `recall_at_precision_p` for each of `precisions`, and `fpr_at_recall_r`; `ece` and `brier` too where the scores are
+    `probabilities` of being positive.
     """
     statistic = partial(
-        _statistic, positive=positive, scores=scores, accepted=accepted, precisions=precisions, recall=recall
+        _statistic,
+        positive=positive,
+        scores=scores,
+        accepted=accepted,
+        precisions=precisions,
+        recall=recall,
+        probabilities=probabilities,
     )
     estimates = bootstrap.intervals(statistic, groups=groups, seed=seed)
     shared = {"candidates": len(positive), "prevalence": float(positive.mean()), **chosen}
@@ -51,7 +59,7 @@ def coverage_threshold(right: np.ndarray, *, confidence: np.ndarray, precision: 
     return float(points.thresholds[allowed[-1]]) if len(allowed) else np.inf
 
 
-def _statistic(weights_SxN, *, positive, scores, accepted, precisions, recall) -> dict[str, np.ndarray]:
+def _statistic(weights_SxN, *, positive, scores, accepted, precisions, recall, probabilities) -> dict[str, np.ndarray]:
     points = label_metrics.curve(weights_SxN, positive=positive, scores=scores)
     values = label_metrics.at_threshold(weights_SxN, positive=positive, accepted=accepted)
     values = {name: values[name] for name in ("f1", "precision", "recall")}
@@ -62,4 +70,6 @@ def _statistic(weights_SxN, *, positive, scores, accepted, precisions, recall) -
         values[f"recall_at_precision_{precision:g}"] = label_metrics.recall_at_precision(points, precision=precision)
     if recall is not None and not positive.all():
         values[f"fpr_at_recall_{recall:g}"] = label_metrics.fpr_at_recall(points, recall=recall)
+    if probabilities:
+        values |= label_metrics.calibration(weights_SxN, positive=positive, probabilities=scores)
     return values

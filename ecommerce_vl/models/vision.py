@@ -1,4 +1,4 @@
-"""The image encoder: a vision transformer over patches, cut by one strided convolution or by a convolutional stem.
+"""The image encoder: a vision transformer over patches, cut by one projection, a convolutional or a gradient stem.
 
 Invariant: pixels come in as uint8 and are normalised here, on the device, with the mean and deviation that the
 model was built with; the result is one pooled hidden state a picture.
@@ -6,6 +6,7 @@ model was built with; the result is one pooled hidden state a picture.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import jax
@@ -16,6 +17,9 @@ from ecommerce_vl.models.pooling import AttentionPool, Pooler
 from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, linear, one_of
 
 POOLS = ("cls", "mean", "pooler", "attention")
+CELL = 4  # pixels; the side of the cells of a gradient stem, and what the first stage of a convolutional one reads
+DIRECTIONS = tuple(2 * math.pi * step / 8 for step in range(8))
+NUM_CELL_FEATURES = 2 * len(DIRECTIONS) + 3 + 3 + 4
 
 
 def normalise(image_BxHxWx3: jax.Array, *, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
@@ -57,25 +61,35 @@ class ConvStage(nnx.Module):
         return x_BxHxWxC + jax.nn.relu(self.mix(x_BxHxWxC))
 
 
+def sides_of_stages(patch_size: int, *, least: int) -> list[int]:
+    """By how much each stage divides the resolution: 4 first, the side of a cell, then 2 down to the patches.
+
+    Errors: ValueError for a patch that is not `least` times a power of two.
+    """
+    halvings = (patch_size // CELL).bit_length() - 1
+    if patch_size < least or CELL << halvings != patch_size:
+        raise ValueError(f"image.patch_size is {patch_size}; this image.stem needs {least} or twice, 4 times, … that")
+    return [CELL] + [2] * halvings
+
+
+def conv_stages(num_in: int, *, sides: list[int], width: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.List:
+    """A `ConvStage` for each side; channels double up to the width."""
+    channels = [num_in] + [max(16, width >> above) for above in reversed(range(len(sides)))]
+    stages = zip(pairwise(channels), sides, strict=True)
+    return nnx.List(ConvStage(*ends, side=side, dtype=dtype, rngs=rngs) for ends, side in stages)
+
+
 class ConvStem(nnx.Module):
     """A few convolutional stages in place of one large patch projection (Xiao et al., 2106.14881).
 
-    The first stage divides the resolution by 4, each further one by 2, until it is that of the patches; channels
-    double up to the width. Strided convolutions are written as patches and a matrix product: a stem with strided
-    ones took XLA on CPU about twice as long (2026-11). The bias of convolutions towards neighbourhoods is what a
-    transformer cannot learn from a few thousand pictures. LayerNorm only: a norm coupled across the batch would break
-    exact accumulation.
+    Strided convolutions are written as patches and a matrix product: a stem with strided ones took XLA on CPU about
+    twice as long (2026-11). The bias of convolutions towards neighbourhoods is what a transformer cannot learn from a
+    few thousand pictures. LayerNorm only: a norm coupled across the batch would break exact accumulation.
     """
 
     def __init__(self, *, patch_size: int, width: int, dtype: jnp.dtype, rngs: nnx.Rngs):
-        num_stages = patch_size.bit_length() - 2
-        if num_stages < 1 or 2 ** (num_stages + 1) != patch_size:
-            raise ValueError(f"image.patch_size is {patch_size}; a convolutional stem needs 4, 8, 16 or 32")
-        channels = [3] + [max(16, width >> (num_stages - 1 - stage)) for stage in range(num_stages)]
-        self.stages = nnx.List(
-            ConvStage(num_in, num_out, side=2 if stage else 4, dtype=dtype, rngs=rngs)
-            for stage, (num_in, num_out) in enumerate(pairwise(channels))
-        )
+        sides = sides_of_stages(patch_size, least=CELL)
+        self.stages = conv_stages(3, sides=sides, width=width, dtype=dtype, rngs=rngs)
 
     def __call__(self, x_BxHxWxC: jax.Array) -> jax.Array:
         """(B,h,w,W) of normalised pixels (C = 3), a state a patch."""
@@ -84,7 +98,55 @@ class ConvStem(nnx.Module):
         return x_BxHxWxC
 
 
-STEMS = {"patch": PatchStem, "conv": ConvStem}
+def cell_features(pixels_BxHxWx3: jax.Array) -> jax.Array:
+    """What every picture shows in cells of 4 x 4 pixels, without training: (B, H/4, W/4, 26) of normalised pixels.
+
+    Eight directions of the gradient of the brightness, each weighted by cos^3 of what lies between, first over the norm
+    of the 3 x 3 cells around (histograms of oriented gradients, Dalal and Triggs, CVPR 2005), then as they are; mean
+    and deviation of each channel; the opponent colours red-green and yellow-blue, and their opposites, rectified.
+    """
+    B, H, W, _ = pixels_BxHxWx3.shape
+
+    def mean(x_BxHxWxC):
+        return x_BxHxWxC.reshape(B, H // CELL, CELL, W // CELL, CELL, -1).mean(axis=(2, 4))
+
+    grey = jnp.pad(pixels_BxHxWx3.mean(axis=-1), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    right, down = grey[:, 1:-1, 2:] - grey[:, 1:-1, :-2], grey[:, 2:, 1:-1] - grey[:, :-2, 1:-1]
+    square = right**2 + down**2 + 1e-6
+    along = [right * math.cos(angle) + down * math.sin(angle) for angle in DIRECTIONS]
+    edges = mean(jnp.stack([jax.nn.relu(x) ** 3 / square for x in along], axis=-1))
+    energy = jnp.pad((edges**2).sum(axis=-1, keepdims=True), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    around = sum(energy[:, i : i + H // CELL, j : j + W // CELL] for i in range(3) for j in range(3))
+    colours = mean(pixels_BxHxWx3)
+    deviation = jnp.sqrt(jnp.maximum(mean(pixels_BxHxWx3**2) - colours**2, 0) + 1e-4)
+    red, green, blue = jnp.moveaxis(pixels_BxHxWx3, -1, 0)
+    opponents = jnp.stack([red - green, (red + green) / 2 - blue], axis=-1)
+    opposed = mean(jax.nn.relu(jnp.concatenate([opponents, -opponents], axis=-1)))
+    # Factors that bring all to about the same size.
+    return jnp.concatenate([2 * edges / jnp.sqrt(around + 1e-3), 4 * edges, colours, deviation, opposed], axis=-1)
+
+
+class GradientStem(nnx.Module):
+    """Fixed gradients and colours of small cells, then convolutional stages, for a few thousand pictures.
+
+    What a first convolutional layer would have to learn is given, as in hybrid scattering networks (Oyallon et al.,
+    1703.08961): it cannot overfit, and its backward pass, half of a convolutional stem's on a CPU, falls away.
+    """
+
+    def __init__(self, *, patch_size: int, width: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.dtype = dtype
+        sides = sides_of_stages(patch_size, least=2 * CELL)[1:]
+        self.stages = conv_stages(NUM_CELL_FEATURES, sides=sides, width=width, dtype=dtype, rngs=rngs)
+
+    def __call__(self, pixels_BxHxWx3: jax.Array) -> jax.Array:
+        """(B,h,w,W) of normalised pixels, a state a patch."""
+        x_BxHxWxC = cell_features(pixels_BxHxWx3.astype(jnp.float32)).astype(self.dtype)
+        for stage in self.stages:
+            x_BxHxWxC = stage(x_BxHxWxC)
+        return x_BxHxWxC
+
+
+STEMS = {"patch": PatchStem, "conv": ConvStem, "gradient": GradientStem}
 
 
 class VisionTransformer(nnx.Module):

@@ -1,22 +1,39 @@
-"""A feed in a bucket, over the protocol of S3 itself: a server on this machine, reached by s3fs as a real one is."""
+"""A feed in a bucket, over the protocols of S3 and Google Cloud Storage: servers on this machine take their place."""
 
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 
-pytest.importorskip("s3fs")
-moto_server = pytest.importorskip("moto.server")
+
+@pytest.fixture(scope="module")
+def s3():
+    """A file system with the bucket "shop", and the environment that leads a process there."""
+    s3fs, moto_server = pytest.importorskip("s3fs"), pytest.importorskip("moto.server")
+    server = moto_server.ThreadedMotoServer(port=0)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+    files = s3fs.S3FileSystem(key="key", secret="secret", endpoint_url=address)
+    files.mkdir("shop")
+    yield files, keys | {"AWS_ENDPOINT_URL": address, "FSSPEC_S3_ENDPOINT_URL": address}
+    server.stop()
 
 
 @pytest.fixture(scope="module")
-def service():
-    server = moto_server.ThreadedMotoServer(port=0)
+def gs():
+    """The same of Google Cloud Storage."""
+    gcsfs, emulator = pytest.importorskip("gcsfs"), pytest.importorskip("gcp_storage_emulator.server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="shop")
     server.start()
-    host, port = server.get_host_and_port()
-    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-    yield keys | {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "FSSPEC_S3_ENDPOINT_URL": f"http://{host}:{port}"}
+    address = f"http://127.0.0.1:{port}"
+    files = gcsfs.GCSFileSystem(token="anon", endpoint_url=address)
+    yield files, {"STORAGE_EMULATOR_HOST": address, "FSSPEC_GS_TOKEN": "anon"}
     server.stop()
 
 
@@ -26,21 +43,16 @@ def prepare(feed, out, environment):
 
 
 @pytest.mark.slow
-def test_a_feed_in_a_bucket_gives_the_shards_of_the_same_files_here(service, sample_data, tmp_path, monkeypatch):
-    import s3fs
-
-    for name, value in service.items():
-        monkeypatch.setenv(name, value)
-    files = s3fs.S3FileSystem(endpoint_url=service["AWS_ENDPOINT_URL"])
-    files.mkdir("shop")
+@pytest.mark.parametrize("service", ["s3", "gs"])
+def test_a_feed_in_a_bucket_gives_the_shards_of_the_same_files_here(service, request, sample_data, tmp_path):
+    files, environment = request.getfixturevalue(service)
     files.put(str(sample_data / "feed" / "products.jsonl"), "shop/feed/products.jsonl")
     files.put(str(sample_data / "feed" / "images"), "shop/feed/images", recursive=True)
     here = prepare(sample_data / "feed" / "products.jsonl", tmp_path / "here", {})
-    there = prepare("s3://shop/feed/products.jsonl", tmp_path / "there", service)
+    there = prepare(f"{service}://shop/feed/products.jsonl", tmp_path / "there", environment)
     assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr
     shards = sorted(path.name for path in (tmp_path / "here").glob("*.array_record*"))
     assert shards and all((tmp_path / "here" / n).read_bytes() == (tmp_path / "there" / n).read_bytes() for n in shards)
-    none = prepare("s3://shop/none.jsonl", tmp_path / "none", service)
-    assert none.returncode != 0 and "s3://shop/none.jsonl" in none.stderr
-    wrong = prepare("s3://elsewhere/products.jsonl", tmp_path / "none", service)
-    assert wrong.returncode != 0 and "s3://elsewhere/products.jsonl" in wrong.stderr and "Traceback" not in wrong.stderr
+    for missing in (f"{service}://shop/none.jsonl", f"{service}://elsewhere/products.jsonl"):
+        refused = prepare(missing, tmp_path / "none", environment)
+        assert refused.returncode != 0 and missing in refused.stderr and "Traceback" not in refused.stderr

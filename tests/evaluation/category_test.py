@@ -58,18 +58,21 @@ def test_linear_probe_learns_and_takes_its_strength_from_validation_only():
     train, train_y = blobs(200, seed=0, noise=0.3)
     test, test_y = blobs(100, seed=1, noise=0.3)
     fit = {"train": train, "train_y": train_y, "num_classes": 3}
-    scores, strength = probes.linear_scores(test, validation=test, validation_y=test_y, **fit)
+    scores, chosen = probes.linear_scores(test, validation=test, validation_y=test_y, **fit)
     assert (scores.argmax(axis=1) == test_y).mean() > 0.9
-    assert strength in probes.C_GRID
+    assert chosen["C"] in probes.C_GRID
     # One test row or a hundred: the choice is the same, and the labels of test rows are not even an argument.
     again, same = probes.linear_scores(test[:1], validation=test, validation_y=test_y, **fit)
-    assert same == strength
+    assert same == chosen
     np.testing.assert_allclose(again, scores[:1], atol=1e-6)
     _, middle = probes.linear_scores(test, validation=test[:0], validation_y=test_y[:0], **fit)
-    assert middle == 10.0
+    assert middle == {"C": 10.0, "whitened": False}
     # All strengths get these three easy rows right: a tie keeps the strongest regularisation.
     easy = np.eye(3, dtype=np.float32)
-    assert probes.linear_scores(test, validation=easy, validation_y=np.arange(3), **fit)[1] == 1.0
+    assert probes.linear_scores(test, validation=easy, validation_y=np.arange(3), **fit)[1] == {
+        "C": 1.0,
+        "whitened": False,
+    }
 
 
 def test_linear_probe_picks_the_strength_that_validation_prefers():
@@ -78,10 +81,27 @@ def test_linear_probe_picks_the_strength_that_validation_prefers():
     rows = random.normal(size=(120, 60)).astype(np.float32)
     noisy = random.integers(0, 2, 120)
     fit = {"train": rows, "train_y": noisy, "num_classes": 2}
-    assert probes.linear_scores(rows, validation=rows, validation_y=noisy, **fit)[1] == 1000.0
+    assert probes.linear_scores(rows, validation=rows, validation_y=noisy, **fit)[1]["C"] == 1000.0
     opposite = 1 - probes.linear_scores(rows, validation=rows[:0], validation_y=noisy[:0], **fit)[0].argmax(axis=1)
     _, chosen = probes.linear_scores(rows, validation=rows, validation_y=np.where(opposite, 1, 0), **fit)
-    assert chosen == 1.0
+    assert chosen["C"] == 1.0
+
+
+def test_linear_probe_whitens_what_a_collapsed_space_hides():
+    """The classes differ in a direction a thousandth as wide as another, which says nothing."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 300)
+    rows = np.stack([random.normal(size=300), 1e-3 * (labels + 0.1 * random.normal(size=300))], axis=1)
+    fit = {"train": rows[:100], "train_y": labels[:100], "validation": rows[100:200], "validation_y": labels[100:200]}
+    scores, chosen = probes.linear_scores(rows[200:], num_classes=2, **fit)
+    assert chosen["whitened"] and (scores.argmax(axis=1) == labels[200:]).mean() > 0.95
+
+
+def test_whitened_features_have_no_covariance_and_depend_on_training_alone():
+    train, test = np.random.default_rng(0).normal(size=(2, 50, 4)) * [4.0, 2.0, 1.0, 0.5]
+    white, turned = probes.whitened(train, test)
+    np.testing.assert_allclose(np.cov(white.T, bias=True), np.eye(4) / 4, atol=1e-4)
+    np.testing.assert_allclose(probes.whitened(train, test[:1])[1], turned[:1], atol=1e-5)
 
 
 def test_linear_probe_on_sparse_rows_and_classes_missing_from_training():

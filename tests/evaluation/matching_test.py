@@ -117,6 +117,9 @@ def test_both_sets_are_measured_in_every_view_with_their_baselines(results):
         > value["matching/random_pairs/text/random/cosine/pr_auc"] + 0.2
     )
     assert value["matching/hard_pairs/text/tfidf/cosine/f1"] == 1.0  # the titles of the two listings are equal
+    for name in ("ece", "brier"):  # of the network's probabilities; a cosine is none
+        assert 0 <= value[f"matching/hard_pairs/product/mlp/{name}"] <= 1
+        assert f"matching/hard_pairs/product/cosine/{name}" not in value
     figure = results.figures["matching/hard_pairs/product/cosine"]
     assert figure.rows.shape == (len(figure.right), 2)
 

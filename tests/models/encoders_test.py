@@ -9,7 +9,7 @@ from flax import nnx
 from ecommerce_vl.models.dual import DualEncoder, unit
 from ecommerce_vl.models.text import TextTransformer
 from ecommerce_vl.models.transformer import Transformer
-from ecommerce_vl.models.vision import ConvStem, VisionTransformer
+from ecommerce_vl.models.vision import ConvStem, GradientStem, VisionTransformer, cell_features
 
 BLOCKS = {"width": 32, "depth": 2, "heads": 2, "mlp_ratio": 4.0, "drop_path": 0.0, "remat": "none"}
 TEXT = BLOCKS | {"vocab_size": 50, "max_length": 12}
@@ -92,7 +92,7 @@ def test_an_empty_text_is_finite():
     assert np.isfinite(text_encoder()(np.zeros((2, 12), np.int32), np.zeros((2, 12), bool))).all()
 
 
-@pytest.mark.parametrize("stem", ["patch", "conv"])
+@pytest.mark.parametrize("stem", ["patch", "conv", "gradient"])
 @pytest.mark.parametrize("pool", ["cls", "mean"])
 def test_pictures_become_one_state_each(stem, pool):
     states = image_encoder(stem=stem, pool=pool)(some_pixels())
@@ -109,16 +109,48 @@ def test_the_patch_stem_is_a_matrix_product_of_patches():
     np.testing.assert_allclose(model.stem(pixels).reshape(1, 16, 32), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("patch_size", [4, 8, 16, 32])
-def test_the_convolutional_stem_reaches_the_resolution_of_the_patches(patch_size):
-    stem = ConvStem(patch_size=patch_size, width=64, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    assert stem(jnp.zeros((1, 64, 64, 3))).shape == (1, 64 // patch_size, 64 // patch_size, 64)
+@pytest.mark.parametrize("stem", [ConvStem, GradientStem])
+@pytest.mark.parametrize("patch_size", [8, 16, 32])
+def test_a_stem_of_stages_reaches_the_resolution_of_the_patches(stem, patch_size):
+    made = stem(patch_size=patch_size, width=64, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    assert made(jnp.zeros((1, 64, 64, 3))).shape == (1, 64 // patch_size, 64 // patch_size, 64)
 
 
-@pytest.mark.parametrize("patch_size", [2, 14, 24])
-def test_the_convolutional_stem_names_a_patch_size_that_it_cannot_reach(patch_size):
+@pytest.mark.parametrize(("stem", "patch_size"), [(ConvStem, 2), (ConvStem, 14), (GradientStem, 4), (GradientStem, 24)])
+def test_a_stem_of_stages_names_a_patch_size_that_it_cannot_reach(stem, patch_size):
     with pytest.raises(ValueError, match=f"image.patch_size is {patch_size}"):
-        ConvStem(patch_size=patch_size, width=64, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        stem(patch_size=patch_size, width=64, dtype=jnp.float32, rngs=nnx.Rngs(0))
+
+
+def test_features_of_cells_equal_a_loop_over_their_pixels():
+    pixels = np.random.default_rng(0).normal(size=(2, 8, 12, 3))
+    edges, others = np.zeros((2, 2, 3, 8)), np.zeros((2, 2, 3, 10))
+    grey = np.pad(pixels.mean(axis=3), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    for picture, row, column in np.ndindex(2, 8, 12):
+        cell = (picture, row // 4, column // 4)
+        right = grey[picture, row + 1, column + 2] - grey[picture, row + 1, column]
+        down = grey[picture, row + 2, column + 1] - grey[picture, row, column + 1]
+        for direction in range(8):
+            between = np.arctan2(down, right) - 2 * np.pi * direction / 8
+            edges[(*cell, direction)] += np.hypot(right, down) * max(np.cos(between), 0) ** 3 / 16
+        red, green, blue = pixels[picture, row, column]
+        opponents = np.array([red - green, (red + green) / 2 - blue])
+        others[cell][:6] += np.concatenate([pixels[picture, row, column], pixels[picture, row, column] ** 2]) / 16
+        others[cell][6:] += np.maximum(np.concatenate([opponents, -opponents]), 0) / 16
+    others[..., 3:6] = np.sqrt(others[..., 3:6] - others[..., :3] ** 2)
+    energy = np.pad((edges**2).sum(axis=3), ((0, 0), (1, 1), (1, 1)))
+    around = [[energy[:, i : i + 3, j : j + 3].sum(axis=(1, 2)) for j in range(3)] for i in range(2)]
+    normal = edges / np.sqrt(np.moveaxis(np.array(around), 2, 0))[..., None]
+    expected = np.concatenate([2 * normal, 4 * edges, others], axis=3)
+    np.testing.assert_allclose(cell_features(jnp.asarray(pixels)), expected, rtol=0.01, atol=0.01)
+
+
+def test_a_mirrored_picture_has_the_mirrored_features():
+    pixels = jnp.asarray(np.random.default_rng(1).normal(size=(1, 8, 8, 3)), jnp.float32)
+    found, mirrored = cell_features(pixels), cell_features(pixels[:, :, ::-1])[:, :, ::-1]
+    swap = [4, 3, 2, 1, 0, 7, 6, 5]  # direction d becomes pi - d
+    np.testing.assert_allclose(found[..., 8:16], mirrored[..., 8:16][..., swap], atol=1e-5)
+    np.testing.assert_allclose(found[..., 16:], mirrored[..., 16:], atol=1e-5)
 
 
 def test_stochastic_depth_belongs_to_the_row_and_is_off_in_evaluation():

@@ -15,7 +15,6 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from PIL import Image
 
-from ecommerce_vl.data.images import Augment, ImageDefect, ImagePipeline, to_rgb
+from ecommerce_vl.data.images import ImageDefect, ImagePipeline, to_rgb
 from ecommerce_vl.data.product_ids import NO_ID, id_row
 from ecommerce_vl.data.text import TextTemplate
 from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
@@ -136,7 +135,6 @@ class Encoder:
         self.template = TextTemplate(fields=(), field_dropout=0.0)
         length = config.get("text", {}).get("query_length")
         self._query_tokenizer = tokenizer.of_length(length) if length else None
-        self._augment = Augment.of(config["augment"]) if "augment" in config else None  # published models have none
         self._id_rows = config.get("data", {}).get("id_rows", 0)
         self.dim, self.name = config["embed_dim"], f"{config['system']}-{config['size']}"
         self.preprocess = json.loads(json.dumps(dataclasses.asdict(pipeline)))
@@ -227,19 +225,13 @@ class Encoder:
     ) -> tuple[np.ndarray, dict[str, float]]:
         """Class scores (N,C) float64 of `test` from a copy of the encoder trained on with a linear head over `view`.
 
-        See `training/finetune.py`; the encoder itself stays as it is. The copy learns from random views of the
-        pictures, as the run's `config.augment` has them.
+        See `training/finetune.py`; the encoder itself stays as it is.
         """
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             return fine_tune_classifier(
                 lambda params, batch: self._embed(params, batch, (view,))[view],
                 self.params,
-                lambda records, random: self._batch(
-                    **_inputs(records, self.template),
-                    pool=pool,
-                    strict=False,
-                    drawn=random.spawn(len(records)) if random else None,
-                ),
+                lambda records: self._batch(**_inputs(records, self.template), pool=pool, strict=False),
                 train=train,
                 validation=validation,
                 test=test,
@@ -290,16 +282,13 @@ class Encoder:
                     out[view][rows] = np.where(shown[:, None], found, np.nan)
         return out
 
-    def _batch(self, images, texts, *, pool, strict, product_ids=(), drawn=None) -> dict[str, np.ndarray]:
-        """Arrays of `batch_size` rows, or the next power of two for less, so that few shapes are compiled.
-
-        `drawn`: a generator for each picture, of which a random view is then taken.
-        """
+    def _batch(self, images, texts, *, pool, strict, product_ids=()) -> dict[str, np.ndarray]:
+        """Arrays of `batch_size` rows, or the next power of two for less, so that few shapes are compiled."""
         num_rows = _padded(len(texts), most=self.batch_size)
         size = self.pipeline.size
         pixels = np.zeros((num_rows, size, size, 3), np.uint8)
         has_image = np.zeros(num_rows, bool)
-        for row, decoded in enumerate(pool.map(partial(self._pixels, strict=strict), images, drawn or repeat(None))):
+        for row, decoded in enumerate(pool.map(lambda image: self._pixels(image, strict=strict), images)):
             if decoded is not None:
                 pixels[row], has_image[row] = decoded, True
         if self.tokenizer is None:
@@ -318,7 +307,7 @@ class Encoder:
             "has_text": mask.any(axis=1),
         }
 
-    def _pixels(self, image: ImageLike | None, rng: np.random.Generator | None, *, strict: bool) -> np.ndarray | None:
+    def _pixels(self, image: ImageLike | None, *, strict: bool) -> np.ndarray | None:
         if image is None:
             return None
         try:
@@ -326,8 +315,7 @@ class Encoder:
                 return self.pipeline.fit(to_rgb(image))
             if not isinstance(image, bytes) and not Path(image).is_file():
                 raise UserError(f"there is no picture at {str(image)!r}; check the path, or pass encoded bytes")
-            data = image if isinstance(image, bytes) else Path(image).read_bytes()
-            return self.pipeline(data, rng=rng, augment=self._augment)
+            return self.pipeline(image if isinstance(image, bytes) else Path(image).read_bytes())
         except (ImageDefect, OSError) as error:
             if strict:
                 name = f"{len(image)} bytes" if isinstance(image, bytes) else str(image)

@@ -123,21 +123,6 @@ def test_the_untrained_encoder_is_the_start_of_the_run_and_another_space(encoder
     np.testing.assert_array_equal(encoder.embed_views(records[:4])["product"], trained)
 
 
-def test_fine_tuning_learns_from_random_views_and_scores_pictures_as_they_are(encoder, records, monkeypatch):
-    from ecommerce_vl import encoder as module
-
-    shown = [record for record in records if record["images"]][:4]
-    look = lambda embed, params, read, **given: [
-        read(shown, draw and np.random.default_rng(draw)) for draw in (0, 1, 1, 2)
-    ]
-    monkeypatch.setattr(module, "fine_tune_classifier", look)
-    plain, first, again, other = encoder.fine_tune("image", train=None, validation=None, test=None, num_classes=2)
-    np.testing.assert_array_equal(first["image"], again["image"])
-    for one, two in ((plain, first), (first, other)):
-        assert all((one["image"][row] != two["image"][row]).any() for row in range(4))
-        np.testing.assert_array_equal(one["text_ids"], two["text_ids"])
-
-
 def test_fine_tuning_scores_classes_and_leaves_the_encoder(encoder, records, monkeypatch):
     from ecommerce_vl.training import finetune
 

@@ -247,11 +247,6 @@ class Augment:
     mirror: float
     light: float
 
-    @classmethod
-    def of(cls, augment: Mapping[str, Any]) -> Augment:
-        """That of `config.augment`, also as it was read from JSON."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in augment.items()})
-
     def __call__(self, image: Image.Image, *, size: int, rng: np.random.Generator) -> np.ndarray:
         """A view as uint8 (size,size,3)."""
         area = rng.uniform(*self.crop_scale)

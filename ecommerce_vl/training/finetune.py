@@ -30,7 +30,7 @@ WARMUP = 0.1  # share of the steps
 def fine_tune_classifier(
     embed: Callable[[Any, Mapping[str, np.ndarray]], jax.Array],
     params: Any,
-    read: Callable[[Sequence[Any], np.random.Generator | None], Mapping[str, np.ndarray]],
+    read: Callable[[Sequence[Any]], Mapping[str, np.ndarray]],
     *,
     train: tuple[Sequence[Any], np.ndarray],
     validation: tuple[Sequence[Any], np.ndarray],
@@ -45,12 +45,11 @@ def fine_tune_classifier(
     Args:
       embed: (params, batch) -> unit vectors (B, D); differentiated through.
       params: of the encoder, nested dict of float32 arrays.
-      read: at most BATCH_SIZE records -> a batch of arrays of as many rows or more, those below blank; as it may be
-        drawn by the generator where rows are learned from, as it is where they are scored and the generator is None.
+      read: at most BATCH_SIZE records -> a batch of arrays of as many rows or more, those below blank.
       train, validation: (records, int (N,) classes). Without validation rows the last epoch of the first rate counts.
       test: records to score.
       num_classes, dim: C and D.
-      seed: of the order of rows, and of what `read` draws.
+      seed: of the order of rows.
       log: receives a line an epoch.
     """
     logits = lambda tuned, batch: HEAD_SCALE * (embed(tuned["encoder"], batch) @ tuned["head"]) + tuned["bias"]
@@ -64,7 +63,7 @@ def fine_tune_classifier(
         state, random = fresh(tuned), np.random.default_rng(seed)
         for epoch in range(1, EPOCHS + 1):
             for records, labels in _batches(*train, random=random):
-                tuned, state = step(tuned, state, read(records, random), labels, rate)
+                tuned, state = step(tuned, state, read(records), labels, rate)
             found = 0.0
             if len(validation[1]):
                 found = float((scores(tuned, validation[0]).argmax(axis=1) == validation[1]).mean())
@@ -110,5 +109,5 @@ def _scores(logits, read, tuned, records: Sequence[Any], *, num_classes: int) ->
     parts = [np.empty((0, num_classes))]
     for start in range(0, len(records), BATCH_SIZE):
         chunk = records[start : start + BATCH_SIZE]
-        parts.append(np.asarray(logits(tuned, read(chunk, None)), np.float64)[: len(chunk)])
+        parts.append(np.asarray(logits(tuned, read(chunk)), np.float64)[: len(chunk)])
     return np.concatenate(parts)

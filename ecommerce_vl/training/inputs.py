@@ -47,11 +47,12 @@ def example_reader(config: Mapping[str, Any], pipeline: ImagePipeline, tokenizer
 
     Errors: UserError or ValueError that begins with the key of the config.
     """
+    augment = Augment(**{name: tuple(v) if isinstance(v, list) else v for name, v in config["augment"].items()})
     dropout = {name: config["data"][name] for name in ("image_dropout", "text_dropout")}
     query_length = config["text"].get("query_length")
     return ToExample(
         image=pipeline,
-        augment=Augment.of(config["augment"]),
+        augment=augment,
         template=_template(config),
         tokenizer=tokenizer,
         query_tokenizer=tokenizer.of_length(query_length) if query_length else None,

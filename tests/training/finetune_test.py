@@ -21,7 +21,7 @@ def embed(params, batch):
     return h_BxD / jnp.linalg.norm(h_BxD + 1e-6, axis=1, keepdims=True)
 
 
-def read(records, random):
+def read(records):
     padded = np.zeros((finetune.BATCH_SIZE, 2), np.float32)
     padded[: len(records)] = records
     return {"x": padded}
@@ -61,23 +61,6 @@ def test_the_encoder_learns_what_its_vectors_did_not_tell_and_itself_stays(param
     for name, leaf in before.items():
         np.testing.assert_array_equal(leaf, params[name])
     np.testing.assert_array_equal(scores, tune(params)[0])
-
-
-def test_what_is_learned_from_may_be_drawn_and_what_is_scored_is_not(params, monkeypatch):
-    monkeypatch.setattr(finetune, "EPOCHS", 1)
-    monkeypatch.setattr(finetune, "LEARNING_RATES", (1e-3,))
-    (train, labels), seen = rows(128, seed=1), {True: set(), False: set()}
-
-    def noted(records, random):
-        seen[random is not None] |= {tuple(record) for record in records}
-        return read(records, random)
-
-    given = {"validation": rows(10, seed=2), "test": rows(10, seed=3)[0], "num_classes": 2, "dim": DIM}
-    finetune.fine_tune_classifier(embed, params, noted, train=(train, labels), **given)
-    assert seen == {
-        True: {tuple(record) for record in train},
-        False: {tuple(record) for record in [*given["validation"][0], *given["test"]]},
-    }
 
 
 def test_the_choice_is_that_of_validation(params):

@@ -65,10 +65,10 @@ EXTRAS = {
         "pyyaml>=6",  # the YAML there
         "usearch>=2.16,<3",  # the extras ann
         "faiss-cpu>=1.9,<2",  # and faiss
-        "s3fs>=2024.6",  # a feed in a bucket
-        "moto[server]>=5,<6",  # of a service on this machine,
-        "gcsfs>=2024.6",  # and the same
-        "gcp-storage-emulator>=2024.8",  # of Google's
+        "s3fs>=2024.6",  # a feed in a bucket of S3,
+        "moto[server]>=5,<6",  # which this plays
+        "gcsfs>=2024.6",  # a feed in a bucket of Google's,
+        "gcp-storage-emulator>=2024.8",  # which this plays
         "nbclient>=0.10,<0.12",  # runs the notebooks
         "ipykernel>=6.29",  # the kernel that they run in
     ],

@@ -48,7 +48,9 @@ def common(*, batch_size: int, source: str = "products") -> ConfigDict:
 
     config.image = ConfigDict()
     config.image.size, config.image.patch_size = 224, 16  # pixels
-    config.image.stem = "patch"  # small data needs "conv" or "gradient", which is given what "conv" has to learn
+    config.image.stem = (
+        "patch"  # small data needs "conv", or "gradient", whose first layer is given; patches of 8 or more
+    )
     config.image.mean = (0.5, 0.5, 0.5)  # of pixels in [0, 1]
     config.image.std = (0.25, 0.25, 0.25)
 

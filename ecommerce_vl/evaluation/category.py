@@ -157,7 +157,7 @@ def few_shot_rows(train_y: np.ndarray, *, shots: int, seed: tuple) -> np.ndarray
 
 
 def _few_shots(context: Context, results: Results, prefix: str, *, features: dict, pool: Pool) -> None:
-    """Means over five draws of the training rows; C from validation, for each draw."""
+    """Means over five draws of the training rows; C and the form of the features from validation, for each draw."""
     points = []
     for shots in SHOTS:
         drawn = [few_shot_rows(pool.train_y, shots=shots, seed=(context.seed, shots, draw)) for draw in range(DRAWS)]

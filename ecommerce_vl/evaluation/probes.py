@@ -1,7 +1,7 @@
 """What reads a label out of frozen vectors: a linear probe, its neighbours, and words.
 
 The invariant: nothing is chosen on the rows that are scored. Weights and neighbours come from training rows, the
-strength of regularisation and the wording of prompts from validation rows.
+strength of regularisation, the form of the features and the wording of prompts from validation rows.
 """
 
 import warnings
@@ -21,7 +21,8 @@ NEIGHBOURS = 20
 TEMPERATURE = 0.07
 C_GRID = (1.0, 10.0, 100.0, 1000.0)  # inverse regularisation, for features of unit total variance
 _MAX_ITERATIONS = 1000
-_LEAST_DEVIATION = 1e-3
+_LEAST_DEVIATION = 1e-3  # of a direction that `whitened` raises in full, where the deviation of all together is 1
+_NO_DEVIATION = 1e-5  # below lies rounding alone
 RIDGE_GRID = (0.1, 0.01, 0.001, 0.0001)  # for features of unit total variance, divided by the number of rows
 _MAX_SOLVED = 5_000
 ENSEMBLE = "mean of all"
@@ -42,11 +43,11 @@ def knn_votes(queries, *, gallery, gallery_y: np.ndarray, gallery_ids: list[str]
 def linear_scores(
     test, *, train, train_y: np.ndarray, validation, validation_y: np.ndarray, num_classes: int
 ) -> tuple[np.ndarray, dict]:
-    """Class scores float64 (N, C) of a multinomial logistic regression, and what validation chose: its C, and whether
-    it reads the features `whitened` or only `scaled`, so that one grid fits a collapsed space as well as an even one.
+    """Class scores float64 (N, C) of a multinomial logistic regression, and {"C", "whitened"} that validation chose.
 
-    Shapes: feature rows of the three splits, all dense or all CSR; these are never whitened. Without validation rows
-    the second of the grid is taken, and the features are scaled.
+    Shapes: feature rows of the three splits, all dense or all CSR. Dense ones are tried `scaled` and `whitened`, so
+    that one grid fits a collapsed space as well as an even one; CSR rows are read as they are. Without validation rows
+    the second C of the grid is taken, and the features are scaled.
     """
     forms = {False: scaled} if issparse(train) or not len(validation_y) else {False: scaled, True: whitened}
     grid = C_GRID if len(validation_y) else C_GRID[1:2]
@@ -118,12 +119,14 @@ def whitened(train, *others) -> tuple:
     """Dense features centred on training and turned so that every direction has the same variance there, in all 1.
 
     Contrastive vectors fill few of their dimensions; what the others hold is out of reach of a regularised probe before
-    this. Directions below a thousandth of the whole deviation stay small.
+    this. Directions below a thousandth of the whole deviation stay small, and those without any are left out.
     """
     train, *others = scaled(train, *others)
+    wide = np.asarray(train, np.float64)
     with threadpool_limits(1):
-        _, deviations, directions = linalg.svd(train, full_matrices=False)
-    turn = directions.T / np.hypot(deviations / np.sqrt(len(train)), _LEAST_DEVIATION)
+        variances, directions = linalg.eigh(wide.T @ wide / len(wide))
+    kept = variances > _NO_DEVIATION**2
+    turn = directions[:, kept] / np.sqrt(variances[kept] + _LEAST_DEVIATION**2)
     return scaled(*(part @ turn for part in (train, *others)))
 
 

@@ -32,6 +32,8 @@ def measure(
     what intervals resample. Names: `f1`, `precision`, `recall` of what is accepted, `pr_auc`, `roc_auc`,
     `recall_at_precision_p` for each of `precisions`, and `fpr_at_recall_r`; `ece` and `brier` too where the scores are
     `probabilities` of being positive.
+
+    Errors: ValueError for a probability outside of [0, 1].
     """
     statistic = partial(
         _statistic,

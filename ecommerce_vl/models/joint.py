@@ -185,7 +185,7 @@ class JointEncoder(nnx.Module):
 
     def _image_slot(self, image_BxHxWx3: jax.Array, masked_BxN: jax.Array | None) -> jax.Array:
         pixels = normalise(image_BxHxWx3, mean=self.mean, std=self.std)
-        if masked_BxN is not None:  # a convolutional stem would carry them to their neighbours
+        if masked_BxN is not None:  # any stem but "patch" would carry them to their neighbours
             pixels = jnp.where(self._by_pixel(masked_BxN, pixels.shape), 0.0, pixels)
         v_BxNxW = self._patches(pixels)
         if masked_BxN is not None:

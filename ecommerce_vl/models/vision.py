@@ -98,30 +98,34 @@ class ConvStem(nnx.Module):
         return x_BxHxWxC
 
 
+def mean_of_cells(x_BxHxWxC: jax.Array) -> jax.Array:
+    """(B, H/4, W/4, C)."""
+    B, H, W, C = x_BxHxWxC.shape
+    return x_BxHxWxC.reshape(B, H // CELL, CELL, W // CELL, CELL, C).mean(axis=(2, 4))
+
+
 def cell_features(pixels_BxHxWx3: jax.Array) -> jax.Array:
-    """What every picture shows in cells of 4 x 4 pixels, without training: (B, H/4, W/4, 26) of normalised pixels.
+    """What a picture shows in cells of 4 x 4 pixels, without training: float32 (B, H/4, W/4, 26) of normalised pixels.
+
+    Shapes: float32 in, sides multiples of 4.
 
     Eight directions of the gradient of the brightness, each weighted by cos^3 of what lies between, first over the norm
     of the 3 x 3 cells around (histograms of oriented gradients, Dalal and Triggs, CVPR 2005), then as they are; mean
     and deviation of each channel; the opponent colours red-green and yellow-blue, and their opposites, rectified.
     """
-    B, H, W, _ = pixels_BxHxWx3.shape
-
-    def mean(x_BxHxWxC):
-        return x_BxHxWxC.reshape(B, H // CELL, CELL, W // CELL, CELL, -1).mean(axis=(2, 4))
-
+    _, H, W, _ = pixels_BxHxWx3.shape
     grey = jnp.pad(pixels_BxHxWx3.mean(axis=-1), ((0, 0), (1, 1), (1, 1)), mode="edge")
     right, down = grey[:, 1:-1, 2:] - grey[:, 1:-1, :-2], grey[:, 2:, 1:-1] - grey[:, :-2, 1:-1]
     square = right**2 + down**2 + 1e-6
     along = [right * math.cos(angle) + down * math.sin(angle) for angle in DIRECTIONS]
-    edges = mean(jnp.stack([jax.nn.relu(x) ** 3 / square for x in along], axis=-1))
+    edges = mean_of_cells(jnp.stack([jax.nn.relu(x) ** 3 / square for x in along], axis=-1))
     energy = jnp.pad((edges**2).sum(axis=-1, keepdims=True), ((0, 0), (1, 1), (1, 1), (0, 0)))
     around = sum(energy[:, i : i + H // CELL, j : j + W // CELL] for i in range(3) for j in range(3))
-    colours = mean(pixels_BxHxWx3)
-    deviation = jnp.sqrt(jnp.maximum(mean(pixels_BxHxWx3**2) - colours**2, 0) + 1e-4)
+    colours = mean_of_cells(pixels_BxHxWx3)
+    deviation = jnp.sqrt(jnp.maximum(mean_of_cells(pixels_BxHxWx3**2) - colours**2, 0) + 1e-4)
     red, green, blue = jnp.moveaxis(pixels_BxHxWx3, -1, 0)
     opponents = jnp.stack([red - green, (red + green) / 2 - blue], axis=-1)
-    opposed = mean(jax.nn.relu(jnp.concatenate([opponents, -opponents], axis=-1)))
+    opposed = mean_of_cells(jax.nn.relu(jnp.concatenate([opponents, -opponents], axis=-1)))
     # Factors that bring all to about the same size.
     return jnp.concatenate([2 * edges / jnp.sqrt(around + 1e-3), 4 * edges, colours, deviation, opposed], axis=-1)
 
@@ -130,7 +134,7 @@ class GradientStem(nnx.Module):
     """Fixed gradients and colours of small cells, then convolutional stages, for a few thousand pictures.
 
     What a first convolutional layer would have to learn is given, as in hybrid scattering networks (Oyallon et al.,
-    1703.08961): it cannot overfit, and its backward pass, half of a convolutional stem's on a CPU, falls away.
+    1703.08961): it cannot overfit, and has no backward pass.
     """
 
     def __init__(self, *, patch_size: int, width: int, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -140,6 +144,7 @@ class GradientStem(nnx.Module):
 
     def __call__(self, pixels_BxHxWx3: jax.Array) -> jax.Array:
         """(B,h,w,W) of normalised pixels, a state a patch."""
+        # Sums in float32; the pixels come in the compute dtype.
         x_BxHxWxC = cell_features(pixels_BxHxWx3.astype(jnp.float32)).astype(self.dtype)
         for stage in self.stages:
             x_BxHxWxC = stage(x_BxHxWxC)

@@ -104,6 +104,13 @@ def test_whitened_features_have_no_covariance_and_depend_on_training_alone():
     np.testing.assert_allclose(probes.whitened(train, test[:1])[1], turned[:1], atol=1e-5)
 
 
+def test_whitened_features_of_few_rows_leave_out_what_training_does_not_show():
+    """Eight rows span seven directions; another row may not stand out in the ones between them."""
+    rows = np.random.default_rng(0).normal(size=(108, 40))
+    white, others = probes.whitened(rows[:8], rows[8:])
+    assert white.shape == (8, 7) and np.abs(others).max() < 5 * np.abs(white).max()
+
+
 def test_linear_probe_on_sparse_rows_and_classes_missing_from_training():
     train, train_y = blobs(150, seed=0, noise=0.1)
     sparse = csr_matrix(train)

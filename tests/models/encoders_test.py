@@ -109,8 +109,10 @@ def test_the_patch_stem_is_a_matrix_product_of_patches():
     np.testing.assert_allclose(model.stem(pixels).reshape(1, 16, 32), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("stem", [ConvStem, GradientStem])
-@pytest.mark.parametrize("patch_size", [8, 16, 32])
+@pytest.mark.parametrize(
+    ("stem", "patch_size"),
+    [(ConvStem, 4)] + [(stem, size) for stem in (ConvStem, GradientStem) for size in (8, 16, 32)],
+)
 def test_a_stem_of_stages_reaches_the_resolution_of_the_patches(stem, patch_size):
     made = stem(patch_size=patch_size, width=64, dtype=jnp.float32, rngs=nnx.Rngs(0))
     assert made(jnp.zeros((1, 64, 64, 3))).shape == (1, 64 // patch_size, 64 // patch_size, 64)
@@ -168,9 +170,10 @@ def test_unit_has_a_finite_gradient_at_zero():
     assert np.isfinite(jax.grad(lambda x: unit(x).sum())(jnp.zeros((1, 4)))).all()
 
 
-def test_dual_encoder_gives_unit_float32_vectors_from_bfloat16_computation():
+@pytest.mark.parametrize("stem", ["conv", "gradient"])
+def test_dual_encoder_gives_unit_float32_vectors_from_bfloat16_computation(stem):
     model = DualEncoder(
-        image=IMAGE | {"pool": "cls", "stem": "conv"},
+        image=IMAGE | {"pool": "cls", "stem": stem},
         text=TEXT | {"pool": "cls"},
         embed_dim=16,
         temperature_init=0.07,

@@ -37,7 +37,7 @@ def make(stem="patch"):
     return nnx.jit(lambda *args, **kwargs: model(*args, **kwargs))
 
 
-@pytest.fixture(scope="module", params=["patch", "conv"])
+@pytest.fixture(scope="module", params=["patch", "conv", "gradient"])
 def encode(request):
     return make(request.param)
 

@@ -193,7 +193,7 @@ def test_wrong_values_are_named(tiny_config, key, value, expected):
 
 def test_a_system_names_the_key_that_only_it_knows(tiny_config, tmp_path):
     def build(config, **known):
-        raise ValueError("image.stem is 'cube'; expected one of patch, conv")
+        raise ValueError("image.stem is 'cube'; expected one of patch, conv, gradient")
 
     with pytest.raises(UserError, match="config.image.stem is 'cube'"):
         start(tiny_config, tmp_path, build)

@@ -48,9 +48,7 @@ def common(*, batch_size: int, source: str = "products") -> ConfigDict:
 
     config.image = ConfigDict()
     config.image.size, config.image.patch_size = 224, 16  # pixels
-    config.image.stem = (
-        "patch"  # small data needs "conv", or "gradient", whose first layer is given; patches of 8 or more
-    )
+    config.image.stem = "patch"  # or for small data "conv", or "gradient", whose first layer is given
     config.image.mean = (0.5, 0.5, 0.5)  # of pixels in [0, 1]
     config.image.std = (0.25, 0.25, 0.25)
 

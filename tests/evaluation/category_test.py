@@ -81,10 +81,10 @@ def test_linear_probe_picks_the_strength_that_validation_prefers():
     rows = random.normal(size=(120, 60)).astype(np.float32)
     noisy = random.integers(0, 2, 120)
     fit = {"train": rows, "train_y": noisy, "num_classes": 2}
-    assert probes.linear_scores(rows, validation=rows, validation_y=noisy, **fit)[1]["C"] == 1000.0
+    assert probes.linear_scores(rows, validation=rows, validation_y=noisy, **fit)[1] == {"C": 1000.0, "whitened": False}
     opposite = 1 - probes.linear_scores(rows, validation=rows[:0], validation_y=noisy[:0], **fit)[0].argmax(axis=1)
     _, chosen = probes.linear_scores(rows, validation=rows, validation_y=np.where(opposite, 1, 0), **fit)
-    assert chosen["C"] == 1.0
+    assert chosen == {"C": 1.0, "whitened": False}
 
 
 def test_linear_probe_whitens_what_a_collapsed_space_hides():

@@ -119,14 +119,13 @@ def whitened(train, *others) -> tuple:
     """Dense features centred on training and turned so that every direction has the same variance there, in all 1.
 
     Contrastive vectors fill few of their dimensions; what the others hold is out of reach of a regularised probe before
-    this. Directions below a thousandth of the whole deviation stay small, and those without any are left out.
+    this. Directions below a thousandth of the whole deviation stay small, and those without any become 0.
     """
     train, *others = scaled(train, *others)
     wide = np.asarray(train, np.float64)
     with threadpool_limits(1):
         variances, directions = linalg.eigh(wide.T @ wide / len(wide))
-    kept = variances > _NO_DEVIATION**2
-    turn = directions[:, kept] / np.sqrt(variances[kept] + _LEAST_DEVIATION**2)
+    turn = directions * (variances > _NO_DEVIATION**2) / np.sqrt(variances + _LEAST_DEVIATION**2)
     return scaled(*(part @ turn for part in (train, *others)))
 
 

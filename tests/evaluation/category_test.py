@@ -108,7 +108,16 @@ def test_whitened_features_of_few_rows_leave_out_what_training_does_not_show():
     """Eight rows span seven directions; another row may not stand out in the ones between them."""
     rows = np.random.default_rng(0).normal(size=(108, 40))
     white, others = probes.whitened(rows[:8], rows[8:])
-    assert white.shape == (8, 7) and np.abs(others).max() < 5 * np.abs(white).max()
+    assert np.linalg.matrix_rank(white) == 7 and np.abs(others).max() < 5 * np.abs(white).max()
+
+
+def test_linear_probe_of_one_vector_for_every_row_is_the_most_frequent_class():
+    """What an encoder gives that has collapsed, or has not begun to learn."""
+    labels = np.array([0, 1, 1])
+    rows = np.full((3, 4), 0.5, np.float32)
+    fit = {"train": rows, "train_y": labels, "validation": rows, "validation_y": labels, "num_classes": 2}
+    scores, chosen = probes.linear_scores(rows, **fit)
+    assert (scores.argmax(axis=1) == 1).all() and not chosen["whitened"]
 
 
 def test_linear_probe_on_sparse_rows_and_classes_missing_from_training():

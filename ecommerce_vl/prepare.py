@@ -58,7 +58,8 @@ def main() -> None:
         return
     if sample:  # drawing replaces the feed that prepared data were made of
         may_replace = not read_summary(out) or OVERWRITE.value
-        feed = draw_sample(sample, out, replace=may_replace, progress=Progress("sample"))
+        drawing = {"num_workers": config["num_workers"], "progress": Progress("sample")}
+        feed = draw_sample(sample, out, replace=may_replace, **drawing)
     sources = feed_sources(feed)
     for flag, logs in (("clicks", CLICKS.value), ("queries", QUERIES.value)):
         if logs:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ecommerce_vl.data.sample.listings import feed_line, plan_listings, truth_record, write_images
 from ecommerce_vl.data.sample.logs import make_logs
+from ecommerce_vl.data.workers import worker_count
 
 __all__ = ["write_sample"]
 
@@ -21,6 +22,7 @@ def write_sample(
     *,
     num_listings: int = 2000,
     seed: int = 0,
+    num_workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict:
     """Write a sample catalog into `directory` (made if missing) and return its counts.
@@ -32,7 +34,8 @@ def write_sample(
         directory: where to write; files of the same names are replaced.
         num_listings: rows of products.jsonl, at least 1.
         seed: any non-negative integer.
-        progress: called as progress(done, total) after each row's photographs.
+        num_workers: processes that draw photographs; 0 is one a core. They change no byte.
+        progress: called as progress(done, total) of rows as their photographs are written.
 
     Returns:
         {"listings", "products", "styles", "categories", "sellers", "images", "queries", "events": int,
@@ -43,7 +46,7 @@ def write_sample(
     """
     directory = Path(directory)
     listings = plan_listings(num_listings, seed)
-    images = write_images(directory, listings, seed, progress)
+    images = write_images(directory, listings, seed, progress, num_workers=worker_count(num_workers))
     (directory / "products.jsonl").write_bytes(b"".join(feed_line(listing, seed) for listing in listings))
     queries, events = make_logs(listings, num_listings, seed)
     _write_rows(directory / "truth.jsonl", map(truth_record, listings))

@@ -5,6 +5,8 @@ only, so a seller's duplicate row repeats title and picture bytes exactly, while
 either. Defects are drawn per row and recorded in the truth; row 0 is always sound.
 """
 
+import functools
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from ecommerce_vl.data.sample.products import Product, make_products, make_style
 from ecommerce_vl.data.sample.sellers import SELLERS, Seller
 from ecommerce_vl.data.sample.titles import write_description, write_title
 from ecommerce_vl.data.sample.words import COLORS, MATERIALS, PATTERNS
+from ecommerce_vl.data.workers import on_all_cores
 
 # Share of the rows of each kind that is not "normal", and what a careful reader of the feed should do with it.
 KINDS = {
@@ -38,6 +41,7 @@ _BROKEN_PICTURE = ("truncated_jpeg", "html_image", "missing_file")
 _HTML = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body><h1>Not Found</h1></body></html>\n"
 # From this size on every kind occurs at least once, however small its share.
 _EVERY_KIND_FROM = 100
+_UNIT_PRODUCTS = 32  # whose pictures a worker draws at a time
 
 
 @dataclass(frozen=True)
@@ -189,32 +193,47 @@ def truth_record(listing: Listing) -> dict:
 
 
 def write_images(
-    directory: Path, listings: list[Listing], seed: int, progress: Callable[[int, int], None] | None
+    directory: Path,
+    listings: list[Listing],
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+    *,
+    num_workers: int,
 ) -> int:
     """Write the pictures of all rows below `directory`; return how many files were written.
 
-    `progress(done, total)` counts rows.
+    `progress(done, total)` counts rows, some products at a time. `num_workers` processes draw, and change no byte.
     """
     (directory / "images").mkdir(parents=True, exist_ok=True)
-    written = 0
-    drawn: Product | None = None
-    # Rows of one product follow each other, so that each cut-out is drawn once and only one is held in memory.
-    for done, listing in enumerate(sorted(listings, key=lambda listing: (listing.product.key, listing.row)), start=1):
-        if listing.pictures and listing.product != drawn:
-            drawn = listing.product
-            cutout = draw_product(drawn, seed)
-        for number, name in enumerate(listing.pictures):
-            if listing.kind == "missing_file":
-                continue
-            rng = _offer_generator(seed, "photograph", listing.product, listing.seller, number)
-            closeup = number > 0 and happens(rng, 0.4)
-            content = encoded(photograph(cutout, listing.seller, rng, closeup), rng, name[-3:])
-            if listing.kind == "truncated_jpeg":
-                content = content[: len(content) // 2]
-            elif listing.kind == "html_image":
-                content = _HTML
-            (directory / name).write_bytes(content)
-            written += 1
+    rows = sorted(listings, key=lambda listing: (listing.product.key, listing.row))
+    products = [list(group) for _, group in itertools.groupby(rows, key=lambda listing: listing.product.key)]
+    units = [products[start : start + _UNIT_PRODUCTS] for start in range(0, len(products), _UNIT_PRODUCTS)]
+    draw = functools.partial(_write_unit, directory=directory, seed=seed)
+    done = written = 0
+    for unit, count in zip(units, on_all_cores(draw, units, num_workers=num_workers), strict=True):
+        done, written = done + sum(map(len, unit)), written + count
         if progress is not None:
             progress(done, len(listings))
+    return written
+
+
+def _write_unit(products: list[list[Listing]], *, directory: Path, seed: int) -> int:
+    """Writes the pictures of the listings of each product; returns how many files."""
+    written = 0
+    for listings in products:
+        pictured = [listing for listing in listings if listing.pictures]
+        cutout = draw_product(pictured[0].product, seed) if pictured else None  # once for all of its listings
+        for listing in pictured:
+            for number, name in enumerate(listing.pictures):
+                if listing.kind == "missing_file":
+                    continue
+                rng = _offer_generator(seed, "photograph", listing.product, listing.seller, number)
+                closeup = number > 0 and happens(rng, 0.4)
+                content = encoded(photograph(cutout, listing.seller, rng, closeup), rng, name[-3:])
+                if listing.kind == "truncated_jpeg":
+                    content = content[: len(content) // 2]
+                elif listing.kind == "html_image":
+                    content = _HTML
+                (directory / name).write_bytes(content)
+                written += 1
     return written

@@ -35,7 +35,12 @@ def parse_sample(feed: str) -> dict[str, int] | None:
 
 
 def draw_sample(
-    request: dict[str, int], out: Path, *, replace: bool, progress: Callable[[int, int], None] | None = None
+    request: dict[str, int],
+    out: Path,
+    *,
+    replace: bool,
+    num_workers: int,
+    progress: Callable[[int, int], None] | None = None,
 ) -> str:
     """Draws the sample catalog into DATA/feed, if it does not lie there; returns the feed's path.
 
@@ -43,6 +48,7 @@ def draw_sample(
       request: see `parse_sample`.
       out: DATA.
       replace: whether another sample there may be replaced.
+      num_workers: processes that draw; 0 is one a core.
 
     Errors: UserError if the folder holds another sample that may not be, or anything else.
     """
@@ -58,7 +64,7 @@ def draw_sample(
     partial = out / ".feed.partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        counts = write_sample(partial, **request, progress=progress)
+        counts = write_sample(partial, **request, num_workers=num_workers, progress=progress)
         write_json(partial / REQUEST, {"request": request, **counts})
         if folder.exists():
             shutil.rmtree(folder)

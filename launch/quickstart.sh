@@ -6,7 +6,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 install
 out="${1:-quickstart}"
 listings="${LISTINGS:-2000}"
-export JAX_COMPILATION_CACHE_DIR="$out/compiled"  # what training compiled need not be compiled to evaluate and search
+# What training compiled need not be compiled again to evaluate and to search.
+export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$out/compiled}"
 
 step() { printf '\n== %s\n   %s\n' "$1" "${*:2}"; "${@:2}"; }
 step "1/5 prepare: a feed becomes shards" \

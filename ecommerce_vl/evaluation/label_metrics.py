@@ -150,7 +150,7 @@ def multilabel(
 def _average_precision(weights_NxS: np.ndarray, *, positive: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Float64 (S,): `pr_auc` of the curve of N finite scores with a positive among them; 0 where none is drawn.
 
-    Only the thresholds at which a positive is accepted add to it, and a rare label has few: nine times as fast.
+    Only the thresholds at which a positive is accepted add to it, and a rare label has few.
     """
     order, thresholds_R = np.argsort(-scores, kind="stable"), np.unique(-scores[positive])
 

@@ -45,7 +45,7 @@ def mesh_of(data, fsdp):
     return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
-def make_step(system, mesh, *, learning_rate_peak=3e-4):  # at 1e-3 the first update overshoots on pictures of noise
+def make_step(system, mesh, *, learning_rate_peak=1e-3):
     fields = {
         "name": "adamw",
         "learning_rate": learning_rate_peak,
@@ -72,12 +72,12 @@ def test_training_is_the_same_on_every_mesh(system, batch):
     for shape in ((1, 1), (8, 1), (2, 4)):
         state, step = make_step(system, mesh_of(*shape))
         losses[shape] = []
-        for _ in range(3):
+        for _ in range(4):  # the rate of the first is 0, and the second overshoots on pictures of noise
             state, metrics = step(state, batch)
             losses[shape].append([float(metrics[name]) for name in ("loss", "grad_norm", "i2t_top1")])
     for shape, found in losses.items():
         np.testing.assert_allclose(found, losses[1, 1], rtol=2e-4, err_msg=str(shape))
-    assert losses[1, 1][2][0] < losses[1, 1][0][0]
+    assert losses[1, 1][3][0] < losses[1, 1][0][0]
 
 
 def test_rows_without_a_modality_do_not_count(system, batch):

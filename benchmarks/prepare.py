@@ -4,7 +4,8 @@
 
 Titles, brands, sellers, groups and gtins are drawn by SQL, a fifth of the listings being another seller's copy.
 Peak memory is the largest sum of the resident memory of all processes of the job (pages shared by several count in
-each), sampled four times a second. With --pictures each listing carries a JPEG of its own inside the feed.
+each), sampled four times a second, of each stage: reading rows into parts, curating them in SQL, writing shards, and
+the report. With --pictures each listing carries a JPEG of its own inside the feed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from ecommerce_vl.data.preparation import WORK
+from ecommerce_vl.data.workers import on_all_cores, worker_count
+
 ROOT = Path(__file__).parents[1]
 WORDS = [
     "soft",
@@ -45,6 +49,7 @@ WORDS = [
 ]
 THINGS = ["shirt", "jacket", "shoe", "boot", "dress", "skirt", "lamp", "chair", "table", "bag", "watch", "mug", "knife"]
 SIDE = 256  # pixels of a generated picture, about 20 kB
+STAGES = ("read", "curate", "write", "report")
 
 
 def write_feed(file: Path, *, rows: int) -> None:
@@ -72,15 +77,23 @@ def write_feed(file: Path, *, rows: int) -> None:
 
 def add_pictures(file: Path) -> None:
     """Rewrites a feed with one JPEG a listing: large tiles, which compress as a photograph does."""
-    rng = np.random.default_rng(0)
     with_pictures = file.with_suffix(".pictures")
-    table = pq.ParquetFile(file)
+    table = pq.ParquetFile(file, pre_buffer=False)
     schema = table.schema_arrow.append(pa.field("image_link", pa.binary()))
     with pq.ParquetWriter(with_pictures, schema) as writer:
-        for batch in table.iter_batches(batch_size=1000):
-            column = pa.array([_picture(rng) for _ in range(batch.num_rows)], pa.binary())
-            writer.write_batch(pa.RecordBatch.from_arrays([*batch.columns, column], schema=schema))
+        drawn = on_all_cores(
+            _with_pictures, enumerate(table.iter_batches(batch_size=1000)), num_workers=worker_count(0)
+        )
+        for batch in drawn:
+            writer.write_batch(batch)
     with_pictures.replace(file)
+
+
+def _with_pictures(numbered: tuple[int, pa.RecordBatch]) -> pa.RecordBatch:
+    number, batch = numbered
+    rng = np.random.default_rng(number)
+    column = pa.array([_picture(rng) for _ in range(batch.num_rows)], pa.binary())
+    return batch.append_column("image_link", column)
 
 
 def _picture(rng: np.random.Generator) -> bytes:
@@ -90,21 +103,33 @@ def _picture(rng: np.random.Generator) -> bytes:
     return buffer.getvalue()
 
 
-def measure(feed: Path, out: Path, more: list[str]) -> tuple[float, float]:
-    """(seconds, peak resident bytes of all processes) of one preparation."""
+def measure(feed: Path, out: Path, more: list[str]) -> tuple[dict[str, float], dict[str, int]]:
+    """Seconds, and peak resident bytes of all processes, of each of `STAGES` of one preparation."""
     command = [sys.executable, "-m", "ecommerce_vl.prepare", f"--feed={feed}", f"--out={out}", *more]
-    start, peak = time.monotonic(), 0
+    seconds, peaks = dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0)
+    last = time.monotonic()
     job = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     while job.poll() is None:
         held = 0
         for process in [job, *_children(job)]:
             with contextlib.suppress(psutil.Error):  # it may have ended since
                 held += process.memory_info().rss
-        peak = max(peak, held)
+        stage, now = _stage(out), time.monotonic()
+        peaks[stage] = max(peaks[stage], held)
+        seconds[stage] += now - last
+        last = now
         time.sleep(0.25)
     if job.returncode:
         sys.exit(f"{' '.join(command)} failed with exit status {job.returncode}")
-    return time.monotonic() - start, peak
+    return seconds, peaks
+
+
+def _stage(out: Path) -> str:
+    """The stage of a preparation, by what it has written so far."""
+    work = out / WORK
+    if (out / "prepare.json").exists():
+        return "report"
+    return "write" if (work / "shards").exists() else "curate" if (work / "curated").exists() else "read"
 
 
 def _children(job: psutil.Process) -> list[psutil.Process]:
@@ -120,7 +145,8 @@ def main() -> None:
     parser.add_argument("--pictures", action="store_true", help="a JPEG in every row")
     parser.add_argument("--work", type=Path, default=Path("/tmp/prepare_benchmark"), help="folder; emptied")
     arguments, more = parser.parse_known_args()
-    print(f"{'rows':>12}{'seconds':>10}{'rows/s':>10}{'peak MiB':>10}{'feed MB':>10}{'shards MB':>11}")
+    stages = "".join(f"{f'{stage} s':>10}{'MiB':>7}" for stage in STAGES)
+    print(f"{'rows':>12}{'seconds':>10}{'rows/s':>10}{stages}{'feed MB':>10}{'shards MB':>11}")
     for rows in map(int, arguments.rows.split(",")):
         shutil.rmtree(arguments.work, ignore_errors=True)
         arguments.work.mkdir(parents=True)
@@ -128,13 +154,15 @@ def main() -> None:
         write_feed(feed, rows=rows)
         if arguments.pictures:
             add_pictures(feed)
-        seconds, peak = measure(feed, out, more)
+        seconds, peaks = measure(feed, out, more)
         summary = json.loads((out / "prepare.json").read_text())
         if summary["rows_in"] != rows:
             sys.exit(f"{summary['rows_in']} rows in, expected {rows}")
         size = sum(file.stat().st_size for file in out.glob("*.array_record-*"))
+        total = sum(seconds.values())
+        stages = "".join(f"{seconds[stage]:>10.1f}{peaks[stage] / 2**20:>7,.0f}" for stage in STAGES)
         print(
-            f"{rows:>12,}{seconds:>10.1f}{rows / seconds:>10,.0f}{peak / 2**20:>10,.0f}"
+            f"{rows:>12,}{total:>10.1f}{rows / total:>10,.0f}{stages}"
             f"{feed.stat().st_size / 1e6:>10,.0f}{size / 1e6:>11,.0f}",
             flush=True,
         )

@@ -7,6 +7,7 @@ import pickle
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -150,6 +151,21 @@ def test_parquet_with_pictures_maps_and_integers(tmp_path):
         ("fit", True),
         ("attributes", False),
     ]
+
+
+def test_parquet_holds_a_few_rows_of_a_file_of_pictures(tmp_path):
+    """By default the library keeps all that it has read until the file is closed, and a catalog is one file."""
+    pictures = np.random.default_rng(0).bytes(32 << 20)
+    column = [pictures[at : at + 32_768] for at in range(0, len(pictures), 32_768)]
+    pq.write_table(pa.table({"image": column}), tmp_path / "f.parquet", row_group_size=64)
+    rows = read_rows(source(tmp_path / "f.parquet"))
+    tracemalloc.start()
+    try:
+        num_rows = sum(1 for _ in rows)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert num_rows == len(column) and peak < 12 << 20, f"{peak >> 20} MB of 32 MB"
 
 
 def test_parquet_text_of_another_encoding_costs_one_row(tmp_path):

@@ -11,10 +11,12 @@ from ecommerce_vl.data.formats.files import open_file
 from ecommerce_vl.data.formats.row import BadRow, Row
 
 ROWS_PER_READ = 64  # rows may hold pictures of megabytes
+READ_BYTES = 1 << 20  # of a column at a time, so that a row group of pictures is not held, however large it is
 
 
 def read(path: str) -> Iterator[Row]:
-    with open_file(path) as stream, pq.ParquetFile(stream) as table:
+    # With its default, `pre_buffer`, the library keeps all that it has read of a file until it is closed.
+    with open_file(path) as stream, pq.ParquetFile(stream, pre_buffer=False, buffer_size=READ_BYTES) as table:
         for batch in table.iter_batches(batch_size=ROWS_PER_READ):
             try:
                 yield from batch.to_pylist()

@@ -43,7 +43,7 @@ def write_products(index: Path, file: Path, settings: Settings) -> int:
     """
     if not index.exists():
         raise UserError(f"{index} is missing; logs are mined for prepared products: run prepare with --feed first")
-    table = pq.ParquetFile(index)
+    table = pq.ParquetFile(index, pre_buffer=False)  # which would keep all that was read
     missing = [name for name in (*_INDEX, "title_hash") if name not in table.schema_arrow.names]
     if missing:
         raise UserError(f"{index} has no column {missing[0]}; it is of an older version: run prepare again")

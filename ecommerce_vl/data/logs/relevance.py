@@ -41,7 +41,7 @@ class Vectors:
     """
 
     def __init__(self, file: Path, row_of_id: dict[str, int], folder: Path):
-        table = pq.ParquetFile(file)
+        table = pq.ParquetFile(file, pre_buffer=False)  # which would keep all that was read
         missing = [name for name in ("id", "image_vector", "text_vector") if name not in table.schema_arrow.names]
         if missing:
             raise UserError(

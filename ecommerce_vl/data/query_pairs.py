@@ -183,9 +183,9 @@ def _read(data: PreparedData, queries: str) -> tuple[str, pa.Table]:
             f"{data.folder} has no query pairs: {FILE} is missing; prepare it with --clicks=LOG, or name a file of "
             "queries (--config.data.queries=FILE), or derive them from the products (--config.data.queries=derived)"
         )
-    table = pq.read_table(file, columns=["query", "product_id", "loss_weight", "clicks", "split"])
+    table = pq.read_table(file, columns=["query", "product_id", "weight", "clicks", "split"])
     table = table.filter(pc.equal(table["split"], "train")).drop_columns("split")
-    return "click log", table.rename_columns(["query", "product_id", "weight", "clicks"])
+    return "click log", table
 
 
 def _table(rows: Iterable[Triple]) -> pa.Table:

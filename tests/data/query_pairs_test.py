@@ -36,10 +36,10 @@ def prepared(sample_data, tmp_path_factory):
     rows = [i for i, split in enumerate(index["split"]) if split == "train" and index["num_images"][i]]
     held = next(i for i, split in enumerate(index["split"]) if split == "test")
     title = index["title"][rows[0]].lower()
-    pairs = [("ball", row, 1.0, 2, "train") for row in rows[:6]]
+    pairs = [("ball", row, 91.0 if row == rows[5] else 1.0, 2, "train") for row in rows[:6]]
     pairs += [(title, rows[0], 3.0, 50, "train"), (title, rows[7], 1.0, 50, "train")]
     pairs += [("lost", held, 1.0, 1, "train"), ("later", rows[0], 1.0, 1, "test")]
-    names = ("query", "product_id", "loss_weight", "clicks", "split")
+    names = ("query", "product_id", "weight", "clicks", "split")
     table = [(query, index["id"][row], weight, clicks, split) for query, row, weight, clicks, split in pairs]
     pq.write_table(pa.table(dict(zip(names, zip(*table, strict=True), strict=True))), folder / "query_pairs.parquet")
     return PreparedData(folder), [index["product_key"][row] for row in rows], title
@@ -72,6 +72,8 @@ def test_items_are_of_training_pairs_with_what_is_known_of_their_query(prepared)
     of_title = [item for item in items if item["query"] == title]
     assert [item["known"].tolist() for item in of_title] == [[keys[0], keys[7]]] * 2  # by falling weight
     assert [float(item["weight"]) for item in of_title] == [1.5, 0.5]
+    # Against the mean of the query, (91 + 5) / 6 = 16, and within 0.2 and 5.
+    assert [float(item["weight"]) for item in items if item["query"] == "ball"] == pytest.approx([5.0] + [0.2] * 5)
     assert all(len(item["known"]) == 4 for item in items if item["query"] == "ball")
     assert {item["product"]["product_key"] for item in of_title} == {keys[0], keys[7]}
     assert (of_title[0]["keywords"] != NO_KEY).all()  # its words stand in the clicked title

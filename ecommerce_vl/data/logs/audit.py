@@ -79,7 +79,7 @@ def write_audit(data: Path, out: Path | None = None, *, pairs: int = 50, seed: i
                 "clicks": f"{pair['clicks']:,} of {pair['impressions']:,} shown",
                 "carts": f"{pair['carts']:,}",
                 "purchases": f"{pair['purchases']:,}",
-                "weight": f"{pair['weight']:.2f} (in the loss {pair['loss_weight']:.2f})",
+                "weight": f"{pair['weight']:.2f}",
                 "split": pair["split"] + (f", {pair['block'].replace('_', ' ')}" if pair["block"] else ""),
             },
         }

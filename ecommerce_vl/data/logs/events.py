@@ -38,13 +38,18 @@ def resolve(events: Table, searches: Table, queries: Table, products: Table, *, 
 
 
 def ranked(events: Table, ordinal_base: str) -> Table:
-    """Ranks that begin at 1: the base of positions is given, or 0 where an application has a position 0."""
+    """Ranks that begin at 1: the base of positions is given, or 0 where an application has a position 0.
+
+    A `place` in a list of the query begins at 1 already.
+    """
     if ordinal_base != "auto":
-        return events.mutate(rank=events.rank - int(ordinal_base) + 1)
+        rank = events["rank"] - int(ordinal_base) + 1
+        return events.mutate(rank=ibis.coalesce(events.place, rank))
     named = events.mutate(application=events.application.fill_null(""))
     least = named.group_by("application").agg(base=named.rank.min())
     rows = named.left_join(least.rename(of="application"), [("application", "of")])
-    return rows.mutate(rank=ibis.ifelse(rows.base == 0, rows.rank + 1, rows.rank)).drop("base", "of")
+    rank = ibis.ifelse(rows.base == 0, rows["rank"] + 1, rows["rank"])
+    return rows.mutate(rank=ibis.coalesce(rows.place, rank)).drop("base", "of")
 
 
 def asked(searches: Table, queries: Table) -> Table:

@@ -35,7 +35,7 @@ ITEM_PAIRS = pa.schema(
 QUERY_PAIRS = pa.schema(
     [("query_key", pa.int64()), ("query", pa.string()), ("product_id", pa.string())]
     + [(name, pa.int64()) for name in ("product_row", "clicks", "carts", "purchases", "impressions")]
-    + [("weight", pa.float64()), ("loss_weight", pa.float64()), ("first_ts", pa.int64()), ("last_ts", pa.int64())]
+    + [("weight", pa.float64()), ("first_ts", pa.int64()), ("last_ts", pa.int64())]
     + [("split", pa.string()), ("block", pa.string()), ("navigational", pa.bool_())]
 )
 ROW_GROUP = 65_536

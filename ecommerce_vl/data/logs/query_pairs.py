@@ -77,8 +77,9 @@ def supported(pairs: Table, clients: Table, products: Table, settings: Settings)
         "coec": (pairs.impressions == 0) | often,
     }
     if settings.bias_mode == "coec":
-        worth = pairs.micro.cast("float64") / pairs.expected.nullif(0).cast("float64")
-        pairs = pairs.mutate(micro=(worth * UNIT).round().cast("int64").fill_null(pairs.micro))
+        # Clicks over those to be expected of where the product was shown; 1 where nothing is known of that.
+        ratio = pairs.shown_clicks.cast("float64") * UNIT / pairs.expected.nullif(0).cast("float64")
+        pairs = pairs.mutate(micro=(ratio.fill_null(1.0) * UNIT).round().cast("int64"))
     return pairs.mutate(reason=first_failed(rules))
 
 
@@ -169,13 +170,8 @@ def capped(pairs: Table, settings: Settings) -> Table:
 
 
 def finished(pairs: Table) -> Table:
-    """The columns of the output: `weight` as summed, `loss_weight` relative to the query's mean, in [0.2, 5]."""
-    of_query = ibis.window(group_by="query_key")
-    total, rows = pairs.micro.sum().over(of_query).cast("float64"), pairs.count().over(of_query).cast("float64")
-    pairs = pairs.mutate(
-        weight=pairs.micro.cast("float64") / UNIT,
-        loss_weight=(pairs.micro.cast("float64") * rows / total).clip(0.2, 5.0).round(6),
-    )
-    names = ("query_key", "query", "clicks", "carts", "purchases", "impressions", "weight", "loss_weight")
+    """The columns of the output; what `weight` is against the mean of its query is decided where pairs are drawn."""
+    pairs = pairs.mutate(weight=pairs.micro.cast("float64") / UNIT)
+    names = ("query_key", "query", "clicks", "carts", "purchases", "impressions", "weight")
     times = ("first_ts", "last_ts", "split", "block", "navigational")
     return with_block(pairs).select(*names, *times, product_id="id", product_row="product")

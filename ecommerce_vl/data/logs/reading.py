@@ -5,10 +5,11 @@ sees them. (Two ids of 20 million share a hash with a probability of 1 in 20 tho
 expressions over:
 
   searches  search, session, client: int64; ts_ms: int64; text: string; listed: bool; reason: string
-  events    search, session, client: int64; ts_ms: int64; product, action, application: string; rank: int64;
+  events    search, session, client: int64; ts_ms: int64; product, action, application: string; rank, place: int64;
             listed, zoned, made_session: bool; reason: string
 
-`reason` is why a row cannot be used, null if it can.
+`rank` is a position as the log has it, which may begin at 0; `place` one in a list of the query, from 1. `reason` is
+why a row cannot be used, null if it can.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ecommerce_vl.data.logs.settings import Settings
 from ecommerce_vl.data.logs.sources import EVENT_FIELDS, SEARCH_FIELDS, Log, _literal, open_log
+from ecommerce_vl.data.times import milliseconds
 
 if TYPE_CHECKING:
     import duckdb
@@ -63,7 +65,7 @@ def read_logs(engine: duckdb.DuckDBPyConnection, clicks: str, queries: str | Non
     search = "CASE WHEN query IS NULL THEN NULL ELSE " + _hashed("session, query") + " END" if inline else "search"
     if inline and "query_id" in source.paths:
         search = f"coalesce(search, {search})"
-    known = "session, client, ts_ms, product, action, application, rank, listed, zoned, made_session, reason"
+    known = "session, client, ts_ms, product, action, application, rank, place, listed, zoned, made_session, reason"
     if attach:
         engine.execute(f"CREATE OR REPLACE TABLE {EVENTS} AS {_attached_sql(known, settings)}")
     else:
@@ -101,17 +103,6 @@ def _ids(session: str, client: str, settings: Settings) -> str:
     )
 
 
-def _ts_ms(text: str) -> str:
-    """Milliseconds of ISO 8601 text or of a number of seconds, milli-, micro- or nanoseconds."""
-    number = f"TRY_CAST({text} AS DOUBLE)"
-    whole = f"TRY_CAST({text} AS HUGEINT)"
-    return (
-        f"CAST(CASE WHEN abs({number}) < 1e11 THEN round({number} * 1000) WHEN abs({number}) < 1e14 THEN {whole} "
-        f"WHEN abs({number}) < 1e17 THEN {whole} // 1000 WHEN {number} IS NOT NULL THEN {whole} // 1000000 "
-        f"ELSE epoch_ms(TRY_CAST({text} AS TIMESTAMPTZ)) END AS BIGINT)"
-    )
-
-
 def _events_sql(source: Log, settings: Settings) -> str:
     rows = source.select(EVENT_FIELDS)
     if source.schema == "ga4":
@@ -137,16 +128,17 @@ def _events_sql(source: Log, settings: Settings) -> str:
     if source.schema in _SEARCH_EVENTS:
         is_search = f"coalesce(lower(action) = '{_SEARCH_EVENTS[source.schema]}', false)"
         query = f"CASE WHEN {is_search} THEN query END"
+    ts_ms = milliseconds("time")
     return (
         f"SELECT CASE WHEN query_id IS NOT NULL THEN {_hashed('query_id')} END AS search, "
-        f"{_ids('session', 'coalesce(client, user_)', settings)}, {_ts_ms('time')} AS ts_ms, {query} AS query, "
+        f"{_ids('session', 'coalesce(client, user_)', settings)}, {ts_ms} AS ts_ms, {query} AS query, "
         f"product, {action} AS action, application, list, item, {is_search} AS is_search, "
         "session IS NULL AS made_session, "
-        'coalesce(TRY_CAST(ordinal AS BIGINT) + coalesce(TRY_CAST("offset" AS BIGINT), 0), NULL) AS rank, '
+        'TRY_CAST(ordinal AS BIGINT) + coalesce(TRY_CAST("offset" AS BIGINT), 0) AS rank, NULL::BIGINT AS place, '
         f"coalesce(TRY_CAST(time AS DOUBLE) IS NOT NULL OR regexp_matches(time, {_literal(_ZONE)}), false) AS zoned, "
         f"CASE WHEN malformed THEN 'malformed' WHEN {is_search} AND ({action} IS NULL OR product IS NULL) THEN "
         f"'search' WHEN {action} IS NULL THEN 'unknown_action' WHEN product IS NULL THEN 'no_product' WHEN session IS "
-        f"NULL AND coalesce(client, user_) IS NULL THEN 'no_session' WHEN {_ts_ms('time')} IS NULL THEN 'bad_time' END "
+        f"NULL AND coalesce(client, user_) IS NULL THEN 'no_session' WHEN {ts_ms} IS NULL THEN 'bad_time' END "
         f'AS reason FROM (SELECT * RENAME ("user" AS user_) FROM ({rows}))'
     )
 
@@ -208,7 +200,7 @@ def _searches_sql(queries: Log, settings: Settings) -> str:
     made = _hashed("'q', session, client, time, query")
     return (
         f"SELECT CASE WHEN query_id IS NOT NULL THEN {_hashed('query_id')} ELSE {made} END AS search, "
-        f"{_ids('session', 'coalesce(client, user_)', settings)}, {_ts_ms('time')} AS ts_ms, query, malformed, "
+        f"{_ids('session', 'coalesce(client, user_)', settings)}, {milliseconds('time')} AS ts_ms, query, malformed, "
         f'application, hits, clicked FROM (SELECT * RENAME ("user" AS user_) FROM ({rows}))'
     )
 
@@ -241,22 +233,31 @@ def _wants_hits(engine, settings: Settings) -> bool:
 def _add_lists(engine, queries: Log, lists: dict[str, str], settings: Settings) -> int:
     """Adds the products in lists of the queries as events: {list: action}; returns their number.
 
-    What a query returned is its impressions, for a log that has none; what was clicked in it are clicks.
+    What a query returned is its impressions, for a log that has none; what was clicked in it are clicks. They belong to
+    the session that went on to act under the query, where one did: a query may name its client alone, as UBI's do.
     """
     before = _count(engine, f"SELECT count(*) FROM {EVENTS}")
+    engine.execute(f"""
+        CREATE OR REPLACE TABLE acting AS
+        SELECT search, arg_min(session, (ts_ms, session)) AS session, arg_min(client, (ts_ms, session)) AS client
+        FROM {EVENTS} WHERE search IS NOT NULL AND session IS NOT NULL AND ts_ms IS NOT NULL GROUP BY search
+    """)
     ids = ", ".join(f"TRY(from_json({name}, '[\"VARCHAR\"]')) AS {name}" for name in ("hits", "clicked"))
     for name, action in lists.items():
         engine.execute(f"""
             INSERT INTO {EVENTS} BY NAME
-            SELECT search, session, client, ts_ms, product, '{action}' AS action, application,
-                nullif(list_position(hits, product), 0) AS rank, listed, true AS zoned, false AS made_session,
-                CASE WHEN product IS NULL THEN 'no_product' WHEN session IS NULL THEN 'no_session'
+            SELECT search, coalesce(acting.session, list.session) AS session, coalesce(acting.client, list.client) AS
+                client, ts_ms, product, '{action}' AS action, application,
+                nullif(list_position(hits, product), 0) AS place, listed, true AS zoned, false AS made_session,
+                CASE WHEN product IS NULL THEN 'no_product'
+                    WHEN coalesce(acting.session, list.session) IS NULL THEN 'no_session'
                     WHEN ts_ms IS NULL THEN 'bad_time' END AS reason
             FROM (
                 SELECT *, unnest({name}) AS product
                 FROM (SELECT * REPLACE ({ids}) FROM ({_searches_sql(queries, settings)})) WHERE len({name}) > 0
-            )
+            ) list LEFT JOIN acting USING (search)
         """)
+    engine.execute("DROP TABLE acting")
     return _count(engine, f"SELECT count(*) FROM {EVENTS}") - before
 
 

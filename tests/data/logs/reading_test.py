@@ -13,6 +13,7 @@ import pytest
 from golden_log import PRODUCTS, START_S, event, iso, query, ten_events, write_lines
 
 from ecommerce_vl.data.logs import events as steps
+from ecommerce_vl.data.logs import sessions
 from ecommerce_vl.data.logs.reading import read_logs
 from ecommerce_vl.data.logs.settings import Settings
 from ecommerce_vl.data.logs.words import as_query, content_words
@@ -204,6 +205,22 @@ def test_what_queries_returned_is_exposure_where_no_impressions_are(tmp_path):
     found = internal(clicks, write_lines(tmp_path / "queries.jsonl", queries))
     assert ("mug", 0, "p4", "impression", 1) in found and len(found) == 3
     assert len(internal(clicks, tmp_path / "queries.jsonl", exposure="events")) == 1
+
+
+@pytest.mark.parametrize("base", ["auto", "0"])
+def test_exposure_of_a_query_that_names_its_client_alone_meets_its_clicks_at_the_same_rank(tmp_path, base):
+    """UBI's queries have no session; published samples count positions of events from 0, lists are counted from 1."""
+    queries = [query(1, "mug", 1, 0, query_response_hit_ids=["p4", "p1", "p2"]) | {"session_id": None}]
+    clicks = [event("click", "p4", 1, 1, 5, 0), event("click", "p2", 1, 1, 6, 2)]
+    connection = ibis.duckdb.connect()
+    files = [str(write_lines(tmp_path / f"{name}.jsonl", rows)) for name, rows in (("c", clicks), ("q", queries))]
+    read_logs(connection.con, *files, Settings())
+    events = steps.ranked(connection.table("events"), base)
+    events = events.mutate(query_key=events.search)
+    found = connection.to_pyarrow(sessions.interactions(events)).to_pylist()
+    told = {row["product"]: (row["shown"], row["clicked"], row["rank"]) for row in found}
+    assert told == {"p4": (1, 1, 1), "p1": (1, 0, 2), "p2": (1, 1, 3)}
+    assert len({row["session"] for row in found}) == 1
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ def main() -> None:
     from ecommerce_vl.data.logs.audit import write_audit
     from ecommerce_vl.data.logs.mining import mine_logs
     from ecommerce_vl.data.logs.sources import log_files
-    from ecommerce_vl.data.preparation import is_prepared, prepare_feed, read_summary, validate
+    from ecommerce_vl.data.preparation import is_prepared, prepare_feed, validate
+    from ecommerce_vl.data.prepared import read_summary
     from ecommerce_vl.data.report.page import FILE, PAIRS_PAGE, write_report
     from ecommerce_vl.data.sample.request import draw_sample, parse_sample
     from ecommerce_vl.data.summary import mined_lines, prepared_lines

@@ -19,6 +19,7 @@ from ecommerce_vl.data.disk import disk_errors
 from ecommerce_vl.data.identity import LISTING_FIELDS, IdentitySettings, relate
 from ecommerce_vl.data.ledger import write_ledger
 from ecommerce_vl.data.split import SplitSettings, assign_splits, split_settings
+from ecommerce_vl.data.times import milliseconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,15 @@ class CurationSettings:
         )
 
 
+def is_size(memory_limit: Any) -> bool:
+    """Whether the engine takes this for an amount of memory."""
+    try:
+        duckdb.connect(config={"memory_limit": memory_limit}).close()
+    except (duckdb.Error, TypeError):
+        return False
+    return True
+
+
 def curate(parts: Path, folder: Path, settings: CurationSettings) -> dict[str, Any]:
     """Decides about every row of the parts and writes the decisions into a folder, see `write_ledger`.
 
@@ -70,6 +80,7 @@ def curate(parts: Path, folder: Path, settings: CurationSettings) -> dict[str, A
         sql(f"SET temp_directory = '{folder / 'spill'}'")
         sql("SET preserve_insertion_order = false")  # every order that matters is written out
         sql("SET enable_progress_bar = false")
+        sql("SET TimeZone = 'UTC'")
         sql(f"CREATE VIEW parts AS FROM read_parquet('{parts}/part-*.parquet')")
         counters: dict[str, Any] = {}
         _read_parts(connection)
@@ -89,12 +100,15 @@ def curate(parts: Path, folder: Path, settings: CurationSettings) -> dict[str, A
 
 
 def _read_parts(connection: duckdb.DuckDBPyConnection) -> None:
-    """Creates `feed`, the parts without their pictures, and `rejects` of what was refused on the way in."""
+    """Creates `feed`, the parts without their pictures, and `rejects` of what was refused on the way in.
+
+    The first thing that a row lost is noted for `_refuse_empty`; what was only cut to a limit is still there.
+    """
     connection.execute(f"""
         CREATE TABLE feed AS
         SELECT row, {", ".join(LISTING_FIELDS)}, split, "timestamp", title_hash, title_bands, image_hashes,
-            repairs[1].reason AS first_reason, repairs[1].detail AS first_detail, reject, reject_detail
-        FROM parts
+            lost.reason AS first_reason, lost.detail AS first_detail, reject, reject_detail
+        FROM (SELECT *, list_filter(repairs, lambda defect: NOT ends_with(defect.reason, '_cut'))[1] AS lost FROM parts)
     """)
     connection.execute("""
         CREATE TABLE rejects AS SELECT row, id, reject AS reason, reject_detail AS detail FROM feed WHERE reject <> ''
@@ -227,11 +241,8 @@ def _name_catalogs(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
 
 
 def _read_given(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("""
-        CREATE TABLE given AS
-        SELECT row, split AS side, coalesce(
-            try_cast("timestamp" AS TIMESTAMP), to_timestamp(try_cast("timestamp" AS DOUBLE))::TIMESTAMP
-        ) AS time FROM feed
+    connection.execute(f"""
+        CREATE TABLE given AS SELECT row, split AS side, {milliseconds('"timestamp"')} AS time FROM feed
     """)
 
 

@@ -17,10 +17,10 @@ from typing import Any
 from ecommerce_vl.data import feed as feeds
 from ecommerce_vl.data import shards
 from ecommerce_vl.data.assembly import RUNNERS, assemble, shards_of
-from ecommerce_vl.data.curation import CurationSettings, curate
+from ecommerce_vl.data.curation import CurationSettings, curate, is_size
 from ecommerce_vl.data.ingest import IngestSettings, ingest
 from ecommerce_vl.data.logs.settings import from_config
-from ecommerce_vl.data.prepared import SUMMARY
+from ecommerce_vl.data.prepared import SUMMARY, read_summary
 from ecommerce_vl.data.record import ALIASES
 from ecommerce_vl.data.workers import worker_count
 from ecommerce_vl.errors import UserError
@@ -106,21 +106,6 @@ def prepare_feed(feed: str, out: Path, *, config: Mapping[str, Any], progress: P
     return summary
 
 
-def read_summary(out: Path) -> dict | None:
-    """The summary of what was prepared into a folder, None where there is none.
-
-    Errors: UserError if the file is not one of ours, so that nobody's file is taken for it or replaced.
-    """
-    file = out / SUMMARY
-    try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
-        return summary if summary["request"] else None
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is no summary of a preparation ({error}); remove it or name another --out") from error
-
-
 def is_prepared(out: Path, sources: list[feeds.FeedSource], config: Mapping[str, Any], *, overwrite: bool) -> bool:
     """Whether a folder holds this feed with these settings, so that there is nothing to do; never with `overwrite`.
 
@@ -150,6 +135,7 @@ def validate(config: Mapping[str, Any]) -> None:
     checks = [
         ("rows_per_shard", config["rows_per_shard"], "at least 1", config["rows_per_shard"] >= 1),
         ("num_workers", config["num_workers"], "at least 0", config["num_workers"] >= 0),
+        ("memory_limit", config["memory_limit"], "a size such as 2GB", is_size(config["memory_limit"])),
         ("runner", config["runner"], f"one of {', '.join(RUNNERS)}", config["runner"] in RUNNERS),
         ("images.max_pixels", images["max_pixels"], "at least 1", images["max_pixels"] >= 1),
         ("images.min_side", images["min_side"], "at least 1", images["min_side"] >= 1),

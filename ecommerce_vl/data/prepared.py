@@ -22,6 +22,21 @@ SUMMARY = "prepare.json"
 INDEX_COLUMNS = ("id", "split", "position", *shards.KEYS, "num_images", "has_text", "category")
 
 
+def read_summary(folder: Path) -> dict | None:
+    """The summary of what was prepared into a folder, None where there is none.
+
+    Errors: UserError if the file is not one of ours, so that nobody's file is taken for it or replaced.
+    """
+    file = folder / SUMMARY
+    try:
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        return summary if summary["request"] else None
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is no summary of a preparation ({error}); remove it or name another folder") from error
+
+
 @dataclasses.dataclass
 class Records(Sequence):
     """Random access to the records of one split, in index order; picklable, so that loader workers can carry it.
@@ -53,18 +68,18 @@ class Records(Sequence):
 class PreparedData:
     """A folder written by `prepare`.
 
-    Errors: UserError if the folder holds no complete preparation.
+    Errors: UserError if the folder holds no complete preparation, and as `read_summary`.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        file = self.folder / SUMMARY
-        if not file.exists():
+        summary = read_summary(self.folder)
+        if summary is None:
             raise UserError(
                 f"no prepared data at {str(folder)!r}: {SUMMARY} is missing; "
                 f"run python -m ecommerce_vl.prepare --feed=FEED --out={folder}"
             )
-        self.summary = json.loads(file.read_text(encoding="utf-8"))
+        self.summary = summary
 
     @property
     def fingerprint(self) -> str:

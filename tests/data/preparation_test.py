@@ -22,9 +22,9 @@ from ecommerce_vl.data.preparation import (
     is_prepared,
     parse_columns,
     prepare_feed,
-    read_summary,
     validate,
 )
+from ecommerce_vl.data.prepared import read_summary
 from ecommerce_vl.data.shards import open_split, parse
 from ecommerce_vl.data.split import MAX_SHARED
 from ecommerce_vl.errors import UserError

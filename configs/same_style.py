@@ -53,7 +53,7 @@ def _sized(size: str) -> ConfigDict:
     config.optimizer.weight_decay = 0.0
 
     config.data.pairs = "clicks"  # mined by prepare --clicks; or "catalog", "group": listings that share that id
-    config.data.relations = ("same_style", "same_product", "variant")  # of mined pairs, those to learn from
+    config.data.relations = ("same_style", "same_product")  # of mined pairs, those to learn from; or "variant"
     config.data.max_partners = 10  # listings that one is paired with, where pairs come of ids
     config.data.pair_weight = "loss"  # a mined pair's weight scales its loss; "order": how often it is drawn
     config.data.same_category_fraction = 0.25  # of a batch, from one leaf category: harder negatives
@@ -77,6 +77,7 @@ def _small_data(config: ConfigDict) -> None:
 
 def _sample(config: ConfigDict) -> None:
     _small_data(config)
+    config.data.relations = (*config.data.relations, "variant")  # a style is an item group here
     config.total_samples = 9_600
     config.optimizer.warmup_samples = 1_200
     config.image.size = 48
@@ -85,6 +86,7 @@ def _sample(config: ConfigDict) -> None:
 
 def _myntra(config: ConfigDict) -> None:
     _small_data(config)
+    config.data.relations = (*config.data.relations, "variant")  # a style is an item group here
     config.total_samples = 60_000
     config.optimizer.warmup_samples = 6_000
     config.text.vocab_size = 4_000
@@ -95,6 +97,7 @@ def _magento(config: ConfigDict) -> None:
     config.total_samples = 8_000
     config.optimizer.warmup_samples = 1_000
     config.data.pairs = "group"  # colours of one product
+    config.data.any_image = True
 
 
 RECIPES = {"sample": _sample, "myntra": _myntra, "magento": _magento}

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from ecommerce_vl.data.batches import Batch, Record, ToExample
 from ecommerce_vl.data.prepared import PreparedData, Records, digest_of
@@ -23,6 +25,7 @@ FILE = "item_pairs.parquet"
 KINDS = ("clicks", "catalog", "group")
 RELATIONS = ("same_style", "same_product", "variant")
 WEIGHTS = ("loss", "order")
+MAX_STYLE = 200  # products; pairs of clicks join a catalog into giants, whose ends need not be alike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,19 +36,26 @@ class Pairs(Sequence):
       records: the products, each side's rows refer to.
       left_P, right_P: int32, rows of `records`.
       weight_P: float32, positive.
+      style_P: int32, see `styles`.
     """
 
     records: Records
     left_P: np.ndarray
     right_P: np.ndarray
     weight_P: np.ndarray
+    style_P: np.ndarray
 
     def __len__(self) -> int:
         return len(self.left_P)
 
     def __getitem__(self, pair: int) -> dict[str, Any]:
         left, right = self.records[int(self.left_P[pair])], self.records[int(self.right_P[pair])]
-        return {"left": left, "right": right, "weight": float(self.weight_P[pair])}
+        return {
+            "left": left,
+            "right": right,
+            "weight": float(self.weight_P[pair]),
+            "style_key": int(self.style_P[pair]),
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +66,17 @@ class PairsToBatch:
     weighted: bool
 
     def __call__(self, drawn: Iterable[tuple[Mapping[str, Any], np.random.Generator]], *, num_rows: int) -> Batch:
-        """Returns {left, right: as `ToExample` gives, weight (b,) float32, valid (b,) bool: both sides are}."""
+        """Returns {left, right: as `ToExample` gives, weight (b,) float32, style_key (b,) int32, valid (b,) bool: both
+        sides are}."""
         sides: dict[str, list[tuple[Record, np.random.Generator]]] = {"left": [], "right": []}
-        weight = np.ones(num_rows, np.float32)
+        weight, style_key = np.ones(num_rows, np.float32), np.empty(num_rows, np.int32)
         for row, (pair, rng) in enumerate(drawn):
             for (side, examples), own in zip(sides.items(), rng.spawn(2), strict=True):
                 examples.append((pair[side], own))
-            weight[row] = pair["weight"] if self.weighted else 1.0
+            weight[row], style_key[row] = pair["weight"] if self.weighted else 1.0, pair["style_key"]
         batch = {side: self.to_example(examples, num_rows=num_rows) for side, examples in sides.items()}
-        return batch | {"weight": weight, "valid": batch["left"]["valid"] & batch["right"]["valid"]}
+        valid = batch["left"]["valid"] & batch["right"]["valid"]
+        return batch | {"weight": weight, "style_key": style_key, "valid": valid}
 
 
 class ItemPairs:
@@ -90,7 +102,8 @@ class ItemPairs:
                 f"{data.folder} has no pair of train products ({origin}); mine a log with prepare --clicks=FILE, "
                 f"or draw from ids that listings share: --config.data.pairs={' or '.join(KINDS[1:])}"
             )
-        self.items = Pairs(Records(data.folder, "train", rows["position"]), left, right, weight)
+        style = styles(left, right, num_rows=len(rows["position"]))
+        self.items = Pairs(Records(data.folder, "train", rows["position"]), left, right, weight, style)
         self._category_P = rows["category_key"][left]
         num_products = len(np.union1d(left, right))
         self.description = f"{len(left):,} pairs of {num_products:,} train products ({origin})"
@@ -107,7 +120,7 @@ class ItemPairs:
         )
 
     def to_batch(self, to_example: ToExample) -> Callable[..., Batch]:
-        """Batches of {left, right, weight, valid}, see `PairsToBatch`."""
+        """Batches of {left, right, weight, style_key, valid}, see `PairsToBatch`."""
         return PairsToBatch(to_example, weighted=self._options["pair_weight"] == "loss")
 
 
@@ -158,6 +171,17 @@ class PairOrder:
         cut = np.random.default_rng((self._seed, 1, step // num_windows)).integers(len(self._line))
         first = int(self._windows[step]) * self._num_alike + int(cut)
         return int(self._line[(first + place) % len(self._line)])
+
+
+def styles(left_P: np.ndarray, right_P: np.ndarray, *, num_rows: int) -> np.ndarray:
+    """int32 (P,), equal for pairs that other pairs connect: their products are no negatives of each other (eSSPR).
+
+    A component of more than `MAX_STYLE` products says nothing; its pairs have a negative key each.
+    """
+    edges = coo_array((np.ones(len(left_P), bool), (left_P, right_P)), shape=(num_rows, num_rows))
+    _, component_N = connected_components(edges, directed=False)
+    style_P, size = component_N[left_P], np.bincount(component_N)
+    return np.where(size[style_P] <= MAX_STYLE, style_P, -1 - np.arange(len(left_P))).astype(np.int32)
 
 
 def _mined(data: PreparedData, relations: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:

@@ -219,7 +219,7 @@ class _Pairs:
 def _pairs(runs, encoded, batch, mesh: Mesh) -> _Pairs:
     left, right = batch["left"], batch["right"]
     valid_B = batch["valid"] & _has(left) & _has(right)
-    row, column = _ids(left, right, valid_B)
+    row, column = _ids(left, right, batch["style_key"], valid_B)
     there = {name: _has(batch[run.side], image=run.image, text=run.text) for name, run in runs.items()}
     return _Pairs(encoded, there, row, column, jnp.where(valid_B, batch["weight"], 0.0), mesh)
 
@@ -249,17 +249,18 @@ def _has(side, *, image: bool = True, text: bool = True) -> jax.Array:
     return (side["has_image"] & image) | (side["has_text"] & text)
 
 
-def _ids(left, right, valid_B: jax.Array) -> tuple[Ids, Ids]:
+def _ids(left, right, style_key_B: jax.Array, valid_B: jax.Array) -> tuple[Ids, Ids]:
     """Ids of the rows and of the columns of a batch of pairs.
 
     Rows i and j are not each other's negatives where a product of i and one of j are the same, or listings of one
-    catalog or one item group: left with left, right with right, and across.
+    catalog or one item group: left with left, right with right, and across; and where other pairs connect the two.
     """
     of = lambda side: jnp.stack([side[name] for name in ("product_key", "catalog_key", "group_key")], axis=1)
     left_Bx3, right_Bx3 = of(left), of(right)
     shared = {"index_n": jnp.arange(len(valid_B)), "key_n": right["product_key"], "valid_n": valid_B}
-    row_group_BxG = jnp.concatenate([left_Bx3, right_Bx3, left_Bx3, right_Bx3], axis=1)
-    column_group_BxG = jnp.concatenate([left_Bx3, right_Bx3, right_Bx3, left_Bx3], axis=1)
+    style_Bx1 = style_key_B[:, None]
+    row_group_BxG = jnp.concatenate([left_Bx3, right_Bx3, left_Bx3, right_Bx3, style_Bx1], axis=1)
+    column_group_BxG = jnp.concatenate([left_Bx3, right_Bx3, right_Bx3, left_Bx3, style_Bx1], axis=1)
     return Ids(group_nxG=row_group_BxG, **shared), Ids(group_nxG=column_group_BxG, **shared)
 
 

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ecommerce_vl.data import item_pairs
 from ecommerce_vl.data.batches import ToExample, training_batches
 from ecommerce_vl.data.images import Augment, ImagePipeline
-from ecommerce_vl.data.item_pairs import ItemPairs, PairOrder, _sharing
+from ecommerce_vl.data.item_pairs import ItemPairs, PairOrder, _sharing, styles
 from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.data.sources import open_source
 from ecommerce_vl.data.text import TextTemplate
@@ -67,6 +68,14 @@ def test_partners_are_limited_evenly():
         == [2, 2, 0, 2, 2, 1, 0, 2, 1]
     )
     assert (left != right).all()
+
+
+def test_pairs_that_others_connect_are_of_one_style_unless_they_connect_too_many(monkeypatch):
+    left, right = np.array([0, 2, 5, 6, 8]), np.array([1, 1, 4, 2, 9])
+    style = styles(left, right, num_rows=10)
+    assert len({style[0], style[1], style[3]}) == 1 and len(set(style)) == 3 and style.dtype == np.int32
+    monkeypatch.setattr(item_pairs, "MAX_STYLE", 3)
+    assert styles(left, right, num_rows=10)[[0, 1, 3]].tolist() == [-1, -2, -4]
 
 
 def write_pairs(folder, data, rows):
@@ -204,6 +213,9 @@ def test_one_picture_on_both_sides_is_augmented_twice(data, to_example):
     record = data.records("train")[at]
     source = open_source(data, OPTIONS)
     rng = np.random.default_rng(0)
-    batch = source.to_batch(to_example)([({"left": record, "right": record, "weight": 0.5}, rng)], num_rows=1)
+    pair = {"left": record, "right": record, "weight": 0.5, "style_key": 3}
+    batch = source.to_batch(to_example)([(pair, rng)], num_rows=1)
     assert (batch["left"]["image"] != batch["right"]["image"]).any()
-    assert batch["weight"].tolist() == [0.5] and batch["valid"].tolist() == [True]
+    assert (
+        batch["style_key"].tolist() == [3] and batch["weight"].tolist() == [0.5] and batch["valid"].tolist() == [True]
+    )

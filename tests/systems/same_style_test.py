@@ -61,7 +61,10 @@ def pairs(*, rows=B):
     right["product_key"][5] = left["product_key"][0]
     left["group_key"][6] = right["group_key"][7] = 77
     valid = np.arange(rows) != 4
-    return {"left": left, "right": right, "weight": np.linspace(0.5, 2, rows, dtype=np.float32), "valid": valid}
+    style = np.arange(rows, dtype=np.int32)
+    style[7] = style[1]  # connected by pairs that are not in the batch
+    weight = np.linspace(0.5, 2, rows, dtype=np.float32)
+    return {"left": left, "right": right, "weight": weight, "style_key": style, "valid": valid}
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +130,12 @@ def test_which_rows_are_not_negatives_of_each_other():
     right["group_key"][[3, 6]] = 9  # right with right
     left["group_key"][4] = 11  # an id of another relation is another id
     right["catalog_key"][7] = 11
-    row, column = _ids(left, right, jnp.ones(B, bool))
+    style = np.where(np.isin(np.arange(B), (2, 5)), 50, np.arange(B))
+    row, column = _ids(left, right, jnp.asarray(style), jnp.ones(B, bool))
     relation = relate(RULE, row, column, paired=True)
     apart = np.asarray(~relation.shown_rxc & ~relation.own_rxc)
     expected = np.zeros((B, B), bool)
-    for i, j in ((0, 5), (1, 2), (3, 6)):
+    for i, j in ((0, 5), (1, 2), (3, 6), (2, 5)):
         expected[i, j] = expected[j, i] = True
     np.testing.assert_array_equal(apart, expected)
 
@@ -150,6 +154,7 @@ def reference(z, batch, loss):
     }  # fmt: skip
     names = ("product_key", "catalog_key", "group_key")
     ids = [{(n, int(side[n][i])) for side in (left, right) for n in names} for i in range(B)]
+    ids = [of_row | {("style", int(batch["style_key"][i]))} for i, of_row in enumerate(ids)]
 
     def mean(losses, rows):
         return sum(batch["weight"][i] * losses[i] for i in rows) / sum(batch["weight"][i] for i in rows)
@@ -282,6 +287,7 @@ def test_sixty_four_pairs_are_learned_by_heart():
     config["optimizer"] |= {"learning_rate": 3e-3, "warmup_samples": 64 * 20}
     left, right = products(1, rows=64), products(2, rows=64)
     batch = {"left": left, "right": right, "weight": np.ones(64, np.float32), "valid": np.ones(64, bool)}
+    batch["style_key"] = np.arange(64, dtype=np.int32)
     found, params = run_steps(config, mesh_of(1, 1), [batch] * 500)
     system = build_system(config, vocab_size=VOCAB)
     model = nnx.merge(define_model(system)[0], params)

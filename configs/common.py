@@ -68,7 +68,7 @@ def common(*, batch_size: int, source: str = "products") -> ConfigDict:
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"  # or "muon", which fills more dimensions where data is small
-    config.optimizer.learning_rate = 5e-4  # peak, from scratch at batch 4096
+    config.optimizer.learning_rate = 5e-4 * (batch_size / 4096) ** 0.5  # peak, from scratch
     config.optimizer.warmup_samples = 2_000 * batch_size
     config.optimizer.lr_rule = "sqrt"  # how the rate follows batch_schedule from its first size: constant, sqrt, linear
     config.optimizer.rewarm_steps = 500  # of a new warm-up after the batch has changed, at most half a stage
@@ -83,6 +83,7 @@ def common(*, batch_size: int, source: str = "products") -> ConfigDict:
     config.data.source = source  # what a position of the stream draws: products, item_pairs, query_pairs
     config.data.image_dropout = 0.0  # probability that a product with a picture and a text loses its picture
     config.data.text_dropout = 0.0  # or its text, never both; for losses that can do with one
+    config.data.any_image = False  # training draws one of a product's pictures; evaluation and search read the first
     config.data.num_workers = 4  # processes that decode on each host; 0 decodes in threads
     if source == "products":
         config.data.rows = "pairs"  # products with a picture and a title; "all" draws the others too, without loss

@@ -38,6 +38,7 @@ class ToExample:
       query_tokenizer: the same for queries, whose length is another; None where there are none.
       image_dropout, text_dropout: probability that a row that has both a picture and a text loses the one or the
         other; it never loses both. A loss that needs both does not count such a row.
+      any_image: one of a product's pictures is drawn, not its first; evaluation, export and search read the first.
 
     Errors: ValueError that begins with the key of the config.
     """
@@ -48,6 +49,7 @@ class ToExample:
     tokenizer: TextTokenizer
     image_dropout: float = 0.0
     text_dropout: float = 0.0
+    any_image: bool = False
     query_tokenizer: TextTokenizer | None = None
 
     def __post_init__(self):
@@ -80,7 +82,8 @@ class ToExample:
                 images = [] if u < self.image_dropout else images
                 text = "" if u >= 1.0 - self.text_dropout else text
             if images:
-                chosen = images[int(rng.integers(len(images)))] if len(images) > 1 else images[0]
+                several = self.any_image and len(images) > 1
+                chosen = images[int(rng.integers(len(images)))] if several else images[0]
                 try:
                     image[row] = self.image(chosen, rng=rng, augment=self.augment)
                     has_image[row] = True

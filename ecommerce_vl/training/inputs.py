@@ -39,7 +39,7 @@ def run_tokenizer(config, workdir: Path, data: PreparedData, *, keep: bool) -> T
 
 
 def example_reader(config: Mapping[str, Any], pipeline: ImagePipeline, tokenizer: TextTokenizer) -> ToExample:
-    """What makes arrays of records for training: `augment`, `text` and the dropouts of the config.
+    """What makes arrays of records for training: `augment`, `text`, dropout and choice of pictures of the config.
 
     Args:
       pipeline: how pictures are read.
@@ -48,7 +48,7 @@ def example_reader(config: Mapping[str, Any], pipeline: ImagePipeline, tokenizer
     Errors: UserError or ValueError that begins with the key of the config.
     """
     augment = Augment(**{name: tuple(v) if isinstance(v, list) else v for name, v in config["augment"].items()})
-    dropout = {name: config["data"][name] for name in ("image_dropout", "text_dropout")}
+    choices = {name: config["data"][name] for name in ("image_dropout", "text_dropout", "any_image")}
     query_length = config["text"].get("query_length")
     return ToExample(
         image=pipeline,
@@ -56,7 +56,7 @@ def example_reader(config: Mapping[str, Any], pipeline: ImagePipeline, tokenizer
         template=_template(config),
         tokenizer=tokenizer,
         query_tokenizer=tokenizer.of_length(query_length) if query_length else None,
-        **dropout,
+        **choices,
     )
 
 

@@ -122,6 +122,17 @@ def test_a_row_loses_its_picture_or_its_text_but_never_both(records, to_example)
     assert not any(batch["has_text"].any() for batch in batches(records, only_pictures, range(2)))
 
 
+def test_the_first_picture_is_read_unless_any_is_asked_for(records, to_example):
+    first, second = (records[row]["images"][0] for row in (0, 5))
+    several = [{**records[row], "images": [first, second]} for row in range(BATCH)]
+    plain = dataclasses.replace(to_example, augment=Augment(crop_scale=(1, 1), crop_ratio=1.0, mirror=0.0, light=0.0))
+    (batch,) = batches(several, plain, range(1))
+    assert (batch["image"] == batch["image"][:1]).all()
+    drawn = np.concatenate([b["image"] for b in batches(several, dataclasses.replace(plain, any_image=True), range(8))])
+    share = (drawn == batch["image"][:1]).all(axis=(1, 2, 3)).mean()
+    assert abs(share - 0.5) < 0.25  # 128 draws: five standard deviations and more
+
+
 def test_a_product_with_a_text_alone_keeps_it(records, to_example):
     bare = [{**records[row], "images": []} for row in range(BATCH)]
     (batch,) = batches(bare, dataclasses.replace(to_example, image_dropout=0.5, text_dropout=0.5), range(1))

@@ -32,7 +32,11 @@ WORKDIR = flags.DEFINE_string("workdir", None, "run directory of the trained sys
 DATA = flags.DEFINE_string("data", None, "folder that prepare wrote")
 SPLIT = flags.DEFINE_enum("split", "test", ["test", "validation"], "what to measure")
 OUT = flags.DEFINE_string("out", None, "folder for metrics.json and report.html", required=True)
-QUERIES = flags.DEFINE_string("queries", None, "JSONL file of queries with graded judgements of the products")
+QUERIES = flags.DEFINE_string(
+    "queries",
+    None,
+    "JSONL file of queries with graded judgements of the products; the data's own held-out clicks if not given",
+)
 APPROXIMATE = flags.DEFINE_bool("approximate", False, "also how much an approximate index finds of the exact answers")
 BASELINE = flags.DEFINE_list("baseline", [], "folders of Hugging Face, or ids of the hub, to measure as they are")
 PAIRS = flags.DEFINE_list("pairs", [], "files of labelled pairs to match, .jsonl or .jsonl.gz, separated by commas")
@@ -41,6 +45,9 @@ THOROUGH = flags.DEFINE_boolean("thorough", False, "also what takes minutes: few
 SEED = flags.DEFINE_integer("seed", 0, "of bootstrap, baselines and the choice of examples")
 FOLLOW = flags.DEFINE_bool("follow", False, "measure each new checkpoint of a run until it is finished")
 COMPARE = flags.DEFINE_list("compare", [], "two folders that this door wrote, to be compared instead")
+
+
+_CHOSEN_HERE = "; thresholds and probes were chosen on these same products, so they flatter: report --split=test"
 
 
 def main() -> None:
@@ -68,6 +75,7 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
     """Measures the newest checkpoint, or that of `step`; returns the metrics."""
     import ecommerce_vl as vl
     from ecommerce_vl.data.prepared import PreparedData
+    from ecommerce_vl.data.query_pairs import FILE as QUERY_PAIRS
     from ecommerce_vl.evaluation import comparison, embedding, following, pair_files, report, slices, suite
     from ecommerce_vl.evaluation import queries as judged_queries
     from ecommerce_vl.evaluation.summary import summary
@@ -82,7 +90,11 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
     pairs = [pair_files.read(file) for file in PAIRS.value]
     published = _published(BASELINE.value)
     data = PreparedData(DATA.value)
-    queries = judged_queries.read(QUERIES.value) if QUERIES.value else None
+    queries, judged_by = None, "none"
+    if QUERIES.value:
+        queries, judged_by = judged_queries.read(QUERIES.value), QUERIES.value
+    elif (data.folder / QUERY_PAIRS).exists():
+        queries, judged_by = judged_queries.held_out(data.folder / QUERY_PAIRS, split=SPLIT.value), "held-out clicks"
     encoder = vl.load(workdir, step=step)
     splits = {
         name: embedding.embed(encoder, data.records(name), progress=Progress(f"embed {name}"))
@@ -115,7 +127,8 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
         "model": f"{encoder.name}, step {encoder.step:,}",
         "space": encoder.space_id,
         "data": f"{data.folder} (fingerprint {data.fingerprint[:12]}), {note}",
-        "split": f"{SPLIT.value}, {len(splits[SPLIT.value]):,} products",
+        "split": f"{SPLIT.value}, {len(splits[SPLIT.value]):,} products{_CHOSEN_HERE if SPLIT.value != 'test' else ''}",
+        "queries": judged_by,
     } | {method: f"{name}, as it is" for method, name in zip(published, BASELINE.value, strict=True)}
     history = [*read_metrics(workdir), *following.curves(out, report.HEADLINE_KEYS)]
     report.write_report(out / "report.html", results, history=history, info=info, seed=SEED.value)
@@ -184,7 +197,7 @@ def _compare(out: Path) -> None:
         if not (folder / "metrics.json").exists():
             raise UserError(f"no evaluation at {str(folder)!r}: metrics.json is missing; write it with --out={folder}")
     from ecommerce_vl.evaluation import comparison, comparison_page
-    from ecommerce_vl.training.workdir import write_json
+    from ecommerce_vl.files import write_json
 
     differences = comparison.compare(a, b)
     out.mkdir(parents=True, exist_ok=True)

@@ -24,8 +24,9 @@ Find = Callable[[np.ndarray, int, int], np.ndarray]  # queries (Q,D), k, effort 
 def run(context: Context, results: Results) -> None:
     """`approximate/effort=N/recall@k` over the product vectors of all splits, where `context.index` builds an index."""
     if context.index is None:
+        results.skip("approximate", "no index was asked for (--approximate)")
         return
-    splits = ("test", "train", "validation")
+    splits = context.distinct_splits
     rows = {name: np.flatnonzero(context.split(name).present("product")) for name in splits}
     gallery = np.concatenate([context.split(name).vectors["product"][rows[name]] for name in splits if len(rows[name])])
     ids = [context.split(name).ids[row] for name in splits for row in rows[name]]

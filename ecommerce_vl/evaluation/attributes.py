@@ -75,9 +75,11 @@ def run(context: Context, results: Results) -> None:
         results.skip("attributes", f"no attribute has {MIN_VALUES} values on {MIN_ROWS} training products each")
         return
     for view in VIEWS:
-        tasks = [task for task in (_task(context, one, view) for one in known) if len(task.rows["test"])]
-        if not tasks or not all(len(task.rows["train"]) for task in tasks):
-            results.skip(f"attributes/{view}", f"no test product with a vector of its {view} has a known attribute")
+        tasks = [_task(context, one, view) for one in known]
+        tasks = [task for task in tasks if len(task.rows["test"]) and len(task.rows["train"])]
+        if not tasks:
+            reason = f"no attribute is known of a training and of a test product with a vector of its {view}"
+            results.skip(f"attributes/{view}", reason)
             continue
         # Scores of noise would be the most frequent value at best, which is measured as "majority".
         for method in context.methods(view, without=("random", "colour_histogram")):

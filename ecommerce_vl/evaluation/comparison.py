@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.evaluation import bootstrap
 from ecommerce_vl.evaluation.results import Results
+from ecommerce_vl.files import whole_file
 
 FILE = "per_query.parquet"
 _SCHEMA = pa.schema(
@@ -34,7 +35,7 @@ def save(folder: str | Path, results: Results) -> Path:
     Queries of a task are the products at its "rows", or have "ids" of their own where no product asks.
     """
     path, components = Path(folder) / FILE, results.products.components()
-    with pq.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
+    with whole_file(path) as partial, pq.ParquetWriter(partial, _SCHEMA, compression="zstd") as writer:
         for prefix, values in sorted(results.per_query.items()):
             rows = np.asarray(values["rows"], int)
             ids = values["ids"].tolist() if "ids" in values else [results.products.ids[row] for row in rows]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ecommerce_vl import pages
 from ecommerce_vl.evaluation import tables
+from ecommerce_vl.files import write_text
 
 CHANCE = 0.05  # share of 95 % intervals that leave out zero where nothing differs
 
@@ -54,7 +55,7 @@ def write(path: Path, a: Path, b: Path, differences: Mapping[str, Mapping]) -> N
         counts={side: sum(row["side"] == side for row in found) for side in ("a", "b", "")},
         by_chance=round(CHANCE * len(found)),
     )
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def summary(a: Path, b: Path, differences: Mapping[str, Mapping]) -> str:

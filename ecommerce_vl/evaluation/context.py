@@ -82,6 +82,11 @@ class Context:
         """One of `SPLITS`."""
         return {"test": self.test, "train": self.train, "validation": self.validation}[name]
 
+    @property
+    def distinct_splits(self) -> tuple[str, ...]:
+        """`SPLITS` without one that is measured itself, so that no product comes twice: the measured one first."""
+        return tuple(name for name in SPLITS if name == "test" or self.split(name) is not self.test)
+
     def methods(self, view: str, *, without: Sequence[str] = ()) -> tuple[str, ...]:
         """The methods with vectors in `view`, the model first; `without` those that a task has no use for."""
         found = [MODEL, "random"]

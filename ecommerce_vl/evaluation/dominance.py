@@ -45,8 +45,8 @@ def run(context: Context, results: Results) -> None:
     pool = retrieval.Pool(queries=queries, documents=pool.documents, labels=pool.labels, groups=pool.groups)
     vectors = products.vectors["product"]
     mixed = {
-        "img": _embed(context, titles=queries, pictures=donors),
-        "txt": _embed(context, titles=donors, pictures=queries),
+        "img": _embed(context, queries, titles=queries, pictures=donors),
+        "txt": _embed(context, queries, titles=donors, pictures=queries),
     }
     hit = _hits(products, pool, vectors[queries])
     columns = {"hit@1": hit}
@@ -80,11 +80,12 @@ def draw_donors(products: EmbeddedProducts, queries: np.ndarray, *, seed: int) -
     return donors
 
 
-def _embed(context: Context, *, titles: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+def _embed(context: Context, queries: np.ndarray, *, titles: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+    """The queries with the title and the picture of other rows; what is not mixed, such as an id, stays their own."""
     products = context.test
     records = [
-        {"title": products.titles[title], "images": [products.images[picture]]}
-        for title, picture in zip(titles, pictures, strict=True)
+        {"id": products.ids[row], "title": products.titles[title], "images": [products.images[picture]]}
+        for row, title, picture in zip(queries, titles, pictures, strict=True)
     ]
     return context.encoder.embed_products(records)
 

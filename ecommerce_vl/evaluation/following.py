@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ecommerce_vl.evaluation.tables import SLICE, without_baseline
-from ecommerce_vl.files import read_json_lines
+from ecommerce_vl.files import read_json_lines, write_text
 
 FILE = "history.jsonl"
 PREFIX = "test/"
@@ -37,9 +37,8 @@ def follow(
       last_step: the step that ends the run; asked only once there are steps.
     """
     rows = read(folder)
-    file, partial = folder / FILE, folder / f"{FILE}.partial"
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))  # without a line cut short by a kill
-    partial.replace(file)
+    file = folder / FILE
+    write_text(file, "".join(json.dumps(row) + "\n" for row in rows))  # without a line cut short by a kill
     seen = {row["step"] for row in rows}
     while True:
         found = steps()

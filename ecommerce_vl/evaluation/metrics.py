@@ -7,8 +7,7 @@ trec_eval wherever it has one. "hit" and "recall" are two metrics: hit@k asks wh
 the first k, recall@k which share of all relevant ones is.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -69,26 +68,12 @@ def average_precision_of_hits(relevance_NxK: np.ndarray, *, num_relevant: np.nda
     return np.where(cut > 0, _precision_sum(within) / np.maximum(within.sum(axis=1), 1), np.nan)
 
 
-def average_recall(
-    labels_NxK: np.ndarray, *, query_labels: Sequence[Sequence[int]], gallery_counts: Mapping[int, int], k: int
-) -> np.ndarray:
-    """Float64 (N,): AR@k of queries that show several products at once (Product1M, Zhan et al., ICCV 2021).
+def average_recall(relevance_NxK: np.ndarray, *, num_relevant: np.ndarray, k: int) -> np.ndarray:
+    """Float64 (N,): hits among the first k, divided by the most there can be, min(k, |R|); NaN where |R| = 0.
 
-    Shapes: `labels_NxK` int, the label of each ranked document, -1 past the end of a list; query_labels: the n labels
-    of each query, repeated as often as shown; gallery_counts: label -> documents of it.
-    Each label may expect e = min(its repetitions x floor(k / n), its documents); the value is the mean over labels of
-    min(found, e) / e. NaN where nothing can be expected.
+    AR@k (Product1M, Zhan et al., ICCV 2021) of queries that show one product, as all of ours do.
     """
-    values = np.full(len(labels_NxK), np.nan)
-    for row, wanted in enumerate(query_labels):
-        found = Counter(labels_NxK[row, :k].tolist())
-        expected = {
-            label: min(times * (k // len(wanted)), gallery_counts.get(label, 0))
-            for label, times in Counter(wanted).items()
-        }
-        shares = [min(found[label], most) / most for label, most in expected.items() if most]
-        values[row] = np.mean(shares) if shares else np.nan
-    return values
+    return or_nan(relevance_NxK[:, :k].sum(axis=1), np.minimum(k, num_relevant))
 
 
 def ndcg(gains_NxK: np.ndarray, *, judged_NxJ: np.ndarray, k: int) -> np.ndarray:
@@ -175,12 +160,14 @@ def by_name(relevance_NxK: np.ndarray, *, num_relevant: np.ndarray, names: tuple
             values[name] = average_precision(relevance_NxK, num_relevant=num_relevant, k=k or relevance_NxK.shape[1])
         elif metric == "ap_hits" and k:
             values[name] = average_precision_of_hits(relevance_NxK, num_relevant=num_relevant, k=k)
+        elif metric == "ar" and k:
+            values[name] = average_recall(relevance_NxK, num_relevant=num_relevant, k=k)
         elif name == "map_at_r":
             values[name] = map_at_r(relevance_NxK, num_relevant=num_relevant)
         elif name == "rprec":
             values[name] = r_precision(relevance_NxK, num_relevant=num_relevant)
         else:
-            expected = "hit@k, recall@k, precision@k, mrr[@k], map[@k], ap_hits@k, map_at_r, rprec"
+            expected = "hit@k, recall@k, precision@k, mrr[@k], map[@k], ap_hits@k, ar@k, map_at_r, rprec"
             raise ValueError(f"unknown ranking metric {name!r}; expected one of {expected}")
     return values
 

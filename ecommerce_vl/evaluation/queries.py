@@ -1,4 +1,4 @@
-"""Search queries with graded judgements of products, from a file.
+"""Search queries with graded judgements of products: from a file, or the held-out clicks of a log.
 
 One JSON object a line, plain or gzipped:
 
@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.files import numbered_lines
 
+GRADES = {"purchases": 3.0, "carts": 2.0, "clicks": 1.0}  # of a product, by the most that was done with it
 _FORM = 'expected {"query_id": "q1", "query": "words", "grades": {"product id": 0 or more}}'
 
 
@@ -31,7 +33,8 @@ _FORM = 'expected {"query_id": "q1", "query": "words", "grades": {"product id": 
 class JudgedQueries:
     """Q queries. Shapes: ids, texts, locales ("" unknown): Q strings; grades: Q mappings of product id to gain;
     counts: float (Q,), how often each was asked, NaN where unknown; propensities: Q mappings of product id to (0, 1],
-    empty where the query has none."""
+    empty where the query has none; known: Q sets of products that are right as well but not asked for here, and
+    blocks: Q names of what training has not seen, both of a log only."""
 
     ids: list[str]
     texts: list[str]
@@ -39,6 +42,8 @@ class JudgedQueries:
     counts: np.ndarray
     locales: list[str]
     propensities: Sequence[Mapping[str, float]] = ()
+    known: Sequence[set[str]] = ()
+    blocks: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,6 +74,37 @@ def read(path: str | Path) -> JudgedQueries:
         raise UserError(f"{path} holds no queries; {_FORM} a line")
     ids, texts, grades, counts, locales, propensities = map(list, zip(*rows, strict=True))
     return JudgedQueries(ids, texts, grades, np.array(counts, np.float64), locales, propensities)
+
+
+def held_out(file: str | Path, *, split: str) -> JudgedQueries:
+    """The query-product pairs of a mined log that lie in `split`, as judgements by `GRADES`.
+
+    A query asks once in each of its blocks (in_domain, novel_query, novel_product, novel_both): pairs of the other
+    blocks and splits are `known` there, since they are right too.
+
+    Args:
+      file: `query_pairs.parquet` of a preparation.
+    """
+    columns = ["query_key", "query", "product_id", *GRADES, "split", "block"]
+    products: dict[int, dict[str, float]] = {}
+    asked: dict[tuple[int, str], list[str]] = {}
+    texts, counts = {}, {}
+    for row in pq.read_table(file, columns=columns).to_pylist():
+        key, name = row["query_key"], row["product_id"]
+        products.setdefault(key, {})[name] = next(grade for action, grade in GRADES.items() if row[action])
+        texts[key], counts[key] = row["query"], counts.get(key, 0) + row["clicks"]
+        if row["split"] == split:
+            asked.setdefault((key, row["block"]), []).append(name)
+    places = sorted(asked)
+    return JudgedQueries(
+        ids=[f"{key}/{block}" for key, block in places],
+        texts=[texts[key] for key, _ in places],
+        grades=[{name: products[place[0]][name] for name in asked[place]} for place in places],
+        counts=np.array([counts[key] for key, _ in places], np.float64),
+        locales=[""] * len(places),
+        known=[products[place[0]].keys() - set(asked[place]) for place in places],
+        blocks=[block for _, block in places],
+    )
 
 
 def _parse(line: str, *, where: str) -> tuple[str, str, dict[str, float], float, str, dict[str, float]]:

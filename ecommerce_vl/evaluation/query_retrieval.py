@@ -1,10 +1,10 @@
-"""Search queries: words ask, products answer, people have graded some of the answers.
+"""Search queries: words ask, products answer; people, or the clicks of a log, have graded some of the answers.
 
 Two questions of the same judgements. `query/VIEW`: the whole corpus is ranked; what nobody judged counts as not
 relevant, and `judged@10` says how much of the top that is. `query/rerank_VIEW`: the judged products alone are ranked,
 without holes. The invariant: the model and its baselines have the same queries, candidates and judgements; a query
 without a relevant product in the corpus leaves and shows in `coverage`, a judged product that the corpus lacks is
-counted in `lost_judgements`.
+counted in `lost_judgements`; what is known to be right of another part of a log is no answer, right or wrong.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from ecommerce_vl.evaluation.results import Results
 
 _GRADED = ("ndcg@10", "judged@10")
 _BINARY = ("recall@10", "recall@100", "recall@1000", "mrr@10", "hit@10")
-_RERANKED = ("ndcg@10", "ndcg", "err")
+_RERANKED = ("ndcg@10", "ndcg", "err", "rbp")
 _SLICED = ("ndcg@10", "recall@100")
 DEPTH, TOP = 1000, 10
 MIN_SLICE = 5  # queries; an interval of fewer says nothing
+MIN_QUERIES = 10  # of a log; fewer were not meant for an evaluation
 _SHOWN = 5
 
 
@@ -36,8 +37,8 @@ class Pool:
 
     Shapes: queries int (Q,), numbers of the judged queries that have a relevant candidate; splits and rows (M,), where
     each candidate lies; ids and titles, M strings; rows of `graded` are pairs (query, candidate), sorted, as one number
-    each, with their `grades`, and `propensities` (NaN where the log has none). `lost` judgements name products that are
-    no candidates.
+    each, with their `grades`, and `propensities` (NaN where the log has none); those of `known` are no answers. `lost`
+    judgements name products that are no candidates.
     """
 
     queries: np.ndarray
@@ -48,6 +49,7 @@ class Pool:
     graded: np.ndarray
     grades: np.ndarray
     propensities: np.ndarray
+    known: np.ndarray
     lost: int
 
     def look_up(self, values: np.ndarray, queries: np.ndarray, rows_NxK: np.ndarray) -> np.ndarray:
@@ -66,6 +68,10 @@ def run(context: Context, results: Results) -> None:
     """`query/…` for every view, where queries were given and their products are known."""
     if context.queries is None:
         results.skip("query", "no queries with judgements were given (--queries=FILE)")
+        return
+    if context.queries.blocks and len(context.queries) < MIN_QUERIES:
+        found = f"the log holds out {len(context.queries)} queries with clicks of this split; {MIN_QUERIES} are needed"
+        results.skip("query", f"{found}, or judgements from elsewhere (--queries=FILE)")
         return
     splits = _corpus(context)
     for view in VIEWS:
@@ -87,7 +93,7 @@ def _corpus(context: Context) -> tuple[str, ...]:
     test = set(context.test.ids)
     relevant = {name for grades in context.queries.grades for name, grade in grades.items() if grade > 0}
     elsewhere = relevant & (set(context.train.ids) | set(context.validation.ids)) - test
-    return ("test", "train", "validation") if elsewhere else ("test",)
+    return context.distinct_splits if elsewhere else ("test",)
 
 
 def _pool(context: Context, splits: tuple[str, ...], *, view: str) -> Pool:
@@ -102,6 +108,8 @@ def _pool(context: Context, splits: tuple[str, ...], *, view: str) -> Pool:
         for name, grade in one.items()
     ]
     pairs = sorted((q * len(ids) + row, *values) for q, row, *values in judged if row is not None)
+    right = enumerate(context.queries.known)
+    known = [q * len(ids) + row_of[name] for q, names in right for name in names & row_of.keys()]
     graded, grades, seen = (np.array(column) for column in (zip(*pairs, strict=True) if pairs else ((), (), ())))
     return Pool(
         queries=np.unique(graded[grades > 0] // max(1, len(ids))),
@@ -112,6 +120,7 @@ def _pool(context: Context, splits: tuple[str, ...], *, view: str) -> Pool:
         graded=graded,
         grades=grades,
         propensities=seen,
+        known=np.array(known, np.int64),
         lost=len(judged) - len(pairs),
     )
 
@@ -139,7 +148,7 @@ def _measure(context: Context, results: Results, pool: Pool, *, view: str, metho
             key, "vectors missing: of queries without a word it knows, or of products the model has vectors of"
         )
         return
-    rows, scores = search.top_k(asked, gallery=candidates, gallery_ids=pool.ids, k=DEPTH)
+    rows, scores = _answers(pool, asked, candidates)
     whole = _whole(pool, rows)
     shared = {
         "candidates": len(pool.ids),
@@ -161,6 +170,18 @@ def _measure(context: Context, results: Results, pool: Pool, *, view: str, metho
             results.grids[key] = _grid(context, pool, rows, scores, whole["ndcg@10"], view=view)
 
 
+def _answers(pool: Pool, asked, candidates) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and scores (Q, up to `DEPTH`) of the best candidates, without those that are known already."""
+    more = int(np.bincount(pool.known // max(1, len(pool.ids))).max(initial=0))
+    rows, scores = search.top_k(asked, gallery=candidates, gallery_ids=pool.ids, k=DEPTH + more)
+    if not more:
+        return rows, scores
+    known = np.isin(pool.queries[:, None] * len(pool.ids) + rows, pool.known) & (rows >= 0)
+    rows, scores = np.where(known, -1, rows), np.where(known, -np.inf, scores)
+    order = np.argsort(known, axis=1, kind="stable")[:, :DEPTH]
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
 def _whole(pool: Pool, rows: np.ndarray) -> dict[str, np.ndarray]:
     grades = pool.look_up(pool.grades, pool.queries, rows)
     judged = _padded([pool.judged(query)[1] for query in pool.queries])
@@ -174,7 +195,8 @@ def _whole(pool: Pool, rows: np.ndarray) -> dict[str, np.ndarray]:
         np.mean([leaf in known for leaf in pool.leaves[top[top >= 0]]]) if known else np.nan
         for known, top in zip(shelves, rows[:, :TOP], strict=True)
     ]
-    return values | {"in_category@10": np.array(on_shelf)}
+    found = metrics.relevance(relevant, returned=(rows >= 0).sum(axis=1), k=TOP)
+    return values | {f"relevance@{TOP}": found, f"in_category@{TOP}": np.array(on_shelf)}
 
 
 def _unbiased(pool: Pool, top: np.ndarray, *, seed: int) -> dict[str, dict]:
@@ -241,6 +263,9 @@ def _slices(context: Context, pool: Pool) -> dict[str, np.ndarray]:
         before[order] = (np.cumsum(counts[order]) - counts[order]) / counts.sum()
         for name, low, high in (("head", 0, 1), ("torso", 1, 2), ("tail", 2, 3)):
             found[f"frequency:{name}"] = (3 * before >= low) & (3 * before < high)
+    if context.queries.blocks:
+        blocks = np.array([context.queries.blocks[query] for query in pool.queries])
+        found |= {f"block:{name}": blocks == name for name in sorted(set(blocks))}
     locales = np.array([context.queries.locales[query] for query in pool.queries])
     if len(set(locales)) > 1:
         found |= {f"language:{name or 'unknown'}": locales == name for name in sorted(set(locales))}

@@ -16,6 +16,7 @@ from ecommerce_vl.evaluation.examples import SHOWN
 from ecommerce_vl.evaluation.pictures import Cards, leaf
 from ecommerce_vl.evaluation.results import Results
 from ecommerce_vl.evaluation.slices import MIN_QUERIES
+from ecommerce_vl.files import write_text
 
 MAP_PICTURE_PIXELS = 40
 # (metric key, sentence): the first line of the page, as far as it was measured.
@@ -69,9 +70,7 @@ def write_report(
         skipped=results.skipped_by_reason(),
         count=len(results.products),
     )
-    partial = Path(path).with_name(Path(path).name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    write_text(Path(path), page)
 
 
 def _place(key: str) -> int:

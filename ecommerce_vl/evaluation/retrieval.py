@@ -16,7 +16,8 @@ from ecommerce_vl.evaluation.products import EmbeddedProducts
 TIE_CUTOFF = 10
 _CROSS_MODAL = ("hit@1", "hit@5", "hit@10", "mrr")
 _RELATED = {"catalog": "the same product", "group": "variants of one style", "category": "of one leaf category"}
-SAME = ("hit@1", "hit@5", "hit@10", "hit@20", "mrr", "recall@10", "recall@100", "map_at_r", "rprec")
+_OF_PRODUCT1M = ("ap_hits@10", "ar@10")  # to compare with its tables and M5Product's
+SAME = ("hit@1", "hit@5", "hit@10", "hit@20", "mrr", "recall@10", "recall@100", "map_at_r", "rprec", *_OF_PRODUCT1M)
 
 
 @dataclass(frozen=True)

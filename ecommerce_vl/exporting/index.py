@@ -132,7 +132,7 @@ def asked_of(data: PreparedData, *, count: int = 1000) -> list[str]:
     found = sorted(text for text in texts if text and text.strip())
     if not found:
         raise UserError(
-            f"{data.folder} has neither queries nor titles to measure an index with; prepare it with --queries=LOG, or "
+            f"{data.folder} has neither queries nor titles to measure an index with; prepare it with --clicks=LOG, or "
             "export without --index"
         )
     return found[:: max(1, -(-len(found) // count))]

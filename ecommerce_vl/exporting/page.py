@@ -14,6 +14,7 @@ from ecommerce_vl import pages
 from ecommerce_vl.data.record import CATEGORY_SEPARATOR
 from ecommerce_vl.exporting.reader import Card
 from ecommerce_vl.exporting.thumbnails import thumbnail
+from ecommerce_vl.files import write_text
 
 QUERY_PIXELS = 220
 
@@ -63,7 +64,7 @@ def write_page(
         )
     )
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page, encoding="utf-8")
+    write_text(file, page)
 
 
 def data_uri(jpeg: bytes | None) -> str:

@@ -152,15 +152,16 @@ def test_average_precision_of_hits_equals_its_formula():
             assert value == pytest.approx(total if count else np.nan, abs=1e-12, nan_ok=True)
 
 
-def test_average_recall_shares_the_list_among_the_products_shown():
-    """Six places for three products (7 twice, 8 once): four may be of 7, two of 8, of which the gallery has one."""
-    lists = np.array([[7, 7, 5, 8, 7, -1], [1, 1, 1, 1, 1, 1]])
-    found = metrics.average_recall(lists, query_labels=[(7, 8, 7), (9,)], gallery_counts={7: 50, 8: 1}, k=6)
-    assert found[0] == pytest.approx((3 / 4 + 1 / 1) / 2, abs=1e-12)
-    assert np.isnan(found[1])
-    assert metrics.average_recall(lists[:1], query_labels=[(7, 8, 7)], gallery_counts={7: 50, 8: 1}, k=3)[
-        0
-    ] == pytest.approx((2 / 2 + 0 / 1) / 2, abs=1e-12)
+def test_average_recall_is_the_formula_of_product1m_for_a_query_that_shows_one_product():
+    random = np.random.default_rng(4)
+    lists = random.random((60, 12)) < 0.4
+    num_relevant = lists.sum(axis=1) + random.integers(0, 9, 60)
+    for k in (1, 5, 30):
+        found = metrics.by_name(lists, num_relevant=num_relevant, names=(f"ar@{k}",))[f"ar@{k}"]
+        for row, count, value in zip(lists, num_relevant.tolist(), found, strict=True):
+            expected = min(1 * (k // 1), count)  # c = n = 1 of e = min(c floor(k / n), count)
+            share = min(sum(row[:k]), expected) / expected if expected else np.nan
+            assert value == pytest.approx(share, abs=1e-12, nan_ok=True)
 
 
 def test_relevance_is_of_what_was_returned_and_precision_is_not():

@@ -4,12 +4,14 @@ import dataclasses
 
 import ir_measures
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ir_measures import RR, Judged, R, nDCG
 
 from ecommerce_vl.evaluation import query_retrieval, search
 from ecommerce_vl.evaluation.context import Context
-from ecommerce_vl.evaluation.queries import JudgedQueries
+from ecommerce_vl.evaluation.queries import JudgedQueries, held_out
 from ecommerce_vl.evaluation.results import Results
 
 
@@ -159,6 +161,55 @@ def test_judgements_of_other_splits_widen_the_corpus(splits):
     entry = found.metrics["query/product/recall@100"]
     assert entry["corpus"] == "test+train+validation" and entry["candidates"] == 220 and entry["lost_judgements"] == 0
     assert "query/product" not in found.grids, "rows of other splits cannot be shown"
+
+
+def write_log(file, rows):
+    """A mined log of (query_key, product id, clicks, carts, purchases, split, block)."""
+    names = ("query_key", "product_id", "clicks", "carts", "purchases", "split", "block")
+    table = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    pq.write_table(pa.table(table | {"query": [f"red {key}" for key in table["query_key"]]}), file)
+    return file
+
+
+def test_held_out_clicks_of_a_log_are_judgements_a_query_a_block(tmp_path):
+    rows = [
+        (7, "a", 3, 0, 0, "test", "in_domain"),
+        (7, "b", 2, 1, 1, "test", "novel_product"),
+        (7, "c", 9, 1, 0, "train", ""),
+        (8, "a", 1, 0, 0, "validation", "novel_query"),
+    ]
+    found = held_out(write_log(tmp_path / "query_pairs.parquet", rows), split="test")
+    assert (found.ids, found.texts) == (["7/in_domain", "7/novel_product"], ["red 7"] * 2)
+    assert found.grades == [{"a": 1.0}, {"b": 3.0}] and found.counts.tolist() == [14, 14]
+    assert found.known == [{"b", "c"}, {"a", "c"}] and found.blocks == ["in_domain", "novel_product"]
+
+
+def test_what_training_saw_of_a_query_is_neither_right_nor_wrong(splits, tmp_path):
+    """Ranked by hand, each query without the products that are known to answer it elsewhere."""
+    test = splits["test"]
+    rows = np.flatnonzero(test.present("text"))
+    ids = [test.ids[row] for row in rows]
+    asked = Encoder().embed_queries([f"red {key}" for key in range(12)])
+    found, _ = search.top_k(asked, gallery=test.vectors["text"][rows], gallery_ids=ids, k=len(ids))
+    order = [[ids[row] for row in one] for one in found]
+    # The best answer was clicked in training, the third is held out: second of what is left.
+    log = [(key, order[key][0], 1, 0, 0, "train", "") for key in range(12)]
+    log += [(key, order[key][2], 1, 0, 0, "test", "novel_product" if key % 2 else "novel_query") for key in range(12)]
+    queries = held_out(write_log(tmp_path / "query_pairs.parquet", log), split="test")
+    measured = run(splits, queries, Encoder())
+    assert measured.metrics["query/text/mrr@10"]["value"] == pytest.approx(1 / 2, abs=1e-12)
+    assert measured.metrics["query/text/relevance@10"]["value"] == pytest.approx(1 / 10, abs=1e-12)
+    assert measured.metrics["query/text/ndcg@10/slice=block:novel_query"]["n"] == 6
+    few = held_out(write_log(tmp_path / "few.parquet", log[:3] + log[12:15]), split="test")
+    assert "holds out 3 queries" in run(splits, few, Encoder()).skipped["query"]
+
+
+def test_a_measured_validation_split_is_no_second_corpus(splits):
+    given = {"test": splits["validation"], "train": splits["train"], "validation": splits["validation"]}
+    name = given["train"].ids[3]
+    other = JudgedQueries(["a"], ["red cup"], [{name: 1.0}], np.array([np.nan]), [""])
+    entry = run(given, other, Encoder()).metrics["query/product/recall@100"]
+    assert entry["corpus"] == "test+train" and entry["candidates"] == len(given["test"]) + len(given["train"])
 
 
 def test_what_cannot_be_measured_is_said(splits):

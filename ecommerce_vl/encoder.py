@@ -43,7 +43,7 @@ NO_DATA: Mapping[str, Any] = {"fingerprint": ""}
 
 
 def load(workdir: str | Path, *, step: int | None = None, log: Callable[[str], None] = print) -> Encoder:
-    """The encoder of a run's newest sound checkpoint, on the first device.
+    """The encoder of a run's newest sound checkpoint, on the first device of this process.
 
     Args:
       workdir: written by `python -m ecommerce_vl.train`.
@@ -61,7 +61,7 @@ def load(workdir: str | Path, *, step: int | None = None, log: Callable[[str], N
     tokenizer = load_tokenizer(workdir / "tokenizer", max_length=config["text"]["max_length"])
     system = build_system(config, vocab_size=tokenizer.vocab_size, special_ids=tokenizer.special_ids)
     _, abstract = define_model(system)
-    here = NamedSharding(jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",)), P())
+    here = NamedSharding(jax.sharding.Mesh(np.array(jax.local_devices()[:1]), ("data",)), P())
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), abstract)
     try:
         restored = (

@@ -171,7 +171,7 @@ def resolve(config: Mapping[str, Any], workdir: Path | None = None) -> dict[str,
     if not init:
         return dict(config)
     if workdir and (workdir / "config.json").exists() and any((workdir / "checkpoints").glob("[0-9]*")):
-        before = read_json(workdir / "config.json")
+        before = read_config(workdir)
         if before.get("init") == dict(config["init"]):
             return merged(config, before["resolved"]) | {"resolved": before["resolved"]}
     decided: dict[str, Any] = {}

@@ -19,10 +19,16 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from ecommerce_vl.losses.candidates import KINDS, LABEL_MODES, Candidates, Rule, ids_of
+from ecommerce_vl.losses.candidates import Candidates, Rule, ids_of
 from ecommerce_vl.losses.sweep import IMPLS, Plan, all_pairs_loss
 
-__all__ = ["IMPLS", "KINDS", "LABEL_MODES", "candidate_loss", "clip_catalog"]
+
+def check_sweep(impl: str, chunk_rows: int) -> None:
+    """Errors: ValueError for an `impl` or `chunk_rows` that `candidate_loss` does not take."""
+    if impl not in IMPLS:
+        raise ValueError(f"impl is {impl!r}; expected one of {', '.join(IMPLS)}")
+    if chunk_rows < 0:
+        raise ValueError(f"chunk_rows is {chunk_rows}; expected 0 (all rows at once) or a number of rows, such as 256")
 
 
 def candidate_loss(
@@ -66,10 +72,7 @@ def candidate_loss(
     Errors: ValueError for unknown names and for shapes that do not fit.
     """
     B, N = len(z_row_BxD), mesh.size
-    if impl not in IMPLS:
-        raise ValueError(f"impl is {impl!r}; expected one of {', '.join(IMPLS)}")
-    if chunk_rows < 0:
-        raise ValueError(f"chunk_rows is {chunk_rows}; expected 0 (all rows at once) or a number of rows, such as 256")
+    check_sweep(impl, chunk_rows)
     if len(candidates.embedding_CxD) != B:
         raise ValueError(f"candidates are {len(candidates.embedding_CxD)} for {B} rows; expected one for each row")
     if any(item.weight_C is not None for item in more):
@@ -105,11 +108,6 @@ def clip_catalog(
     label_mode: str,
     catalog_alpha: float,
     mesh: Mesh,
-    group_BxG: jax.Array | None = None,
-    weight_B: jax.Array | None = None,
-    kind: str = "softmax",
-    bias: jax.Array | None = None,
-    margin: float = 0.0,
     impl: str = "gather",
     chunk_rows: int = 0,
     precision: str = "highest",
@@ -125,9 +123,7 @@ def clip_catalog(
         such pairs out, neither positive nor negative.
       catalog_alpha: weight of another listing of the same product against the row's own; "catalog" only.
       mesh: all its axes shard the batch; their product divides B.
-      group_BxG: ids whose sharers are left out; see `Candidates`.
-      weight_B: float32 weight of each product in the loss.
-      kind, bias, margin, impl, chunk_rows, precision: as in `Rule` and `candidate_loss`.
+      impl, chunk_rows, precision: as in `candidate_loss`.
 
     Returns:
       The loss (float32 scalar) and the metrics of `metrics.batch_metrics`, with `i2t_top1`, `t2i_top1`, `image_rank`
@@ -137,11 +133,10 @@ def clip_catalog(
     """
     loss, metrics = candidate_loss(
         z_image_BxD,
-        Candidates(z_text_BxD, catalog_key_B, valid_B, group_CxG=group_BxG, weight_C=weight_B),
+        Candidates(z_text_BxD, catalog_key_B, valid_B),
         logit_scale,
         mesh=mesh,
-        rule=Rule(kind=kind, label_mode=label_mode, alpha=catalog_alpha, margin=margin),
-        bias=bias,
+        rule=Rule(label_mode=label_mode, alpha=catalog_alpha),
         impl=impl,
         chunk_rows=chunk_rows,
         precision=precision,

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from ecommerce_vl.errors import UserError
 from ecommerce_vl.planning.blocks import batch_blocks
 from ecommerce_vl.planning.collectives import Collective, read_collectives
 from ecommerce_vl.planning.flops import Flops, count_flops, flops_of
@@ -25,6 +24,7 @@ from ecommerce_vl.training.schedule import make_stages
 from ecommerce_vl.training.state import define_model, make_state
 from ecommerce_vl.training.step import make_train_step
 from ecommerce_vl.training.streams import rows_per_stream
+from ecommerce_vl.training.workdir import naming_the_key
 
 SPECIAL_IDS = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "mask": 3}  # of a tokenizer that is trained on the catalog
 
@@ -135,18 +135,22 @@ def _without_recomputation(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _define(config, mesh: Mesh):
     """(step, abstract state, abstract batch): everything that this room takes from the training."""
-    try:
+    with naming_the_key(config):
         system = build_system(config, vocab_size=config["text"]["vocab_size"], special_ids=SPECIAL_IDS)
         schedule = learning_rate(config["optimizer"], make_stages(config))
         stream_rows = rows_per_stream(streams=config["streams"], batch_size=config["batch_size"], num_devices=mesh.size)
         optimizer = make_optimizer(config["optimizer"], schedule=schedule)
         graphdef, _ = define_model(system)
         state, _ = make_state(system, optimizer, seed=config["seed"], mesh=mesh)
-    except ValueError as error:
-        raise UserError(f"config.{error}") from error
-    seed = config["seed"]
     step = make_train_step(
-        system, graphdef, optimizer, abstract_state=state, seed=seed, mesh=mesh, rows_per_stream=stream_rows
+        system,
+        graphdef,
+        optimizer,
+        abstract_state=state,
+        seed=config["seed"],
+        mesh=mesh,
+        rows_per_stream=stream_rows,
+        locked=config["optimizer"].get("locked", ()),
     )
     return step, state, abstract_batch(config, mesh)
 
@@ -165,7 +169,7 @@ def abstract_batch(config, mesh: Mesh) -> dict[str, Any]:
     of_rows = {"weight": of((B,), jnp.float32), "valid": of((B,), jnp.bool_)}
     source = config["data"]["source"]
     if source == "item_pairs":
-        return {"left": product, "right": product, **of_rows}
+        return {"left": product, "right": product, "style_key": of((B,), jnp.int32), **of_rows}
     if source == "query_pairs":
         query_length, num_words = config["text"]["query_length"], config["data"]["keywords"]
         query = {

@@ -12,13 +12,20 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.losses.contrastive import LABEL_MODES, clip_catalog
+from ecommerce_vl.losses.candidates import Rule
+from ecommerce_vl.losses.contrastive import check_sweep, clip_catalog
 from ecommerce_vl.models.dual import DualEncoder, unit
+from ecommerce_vl.models.transformer import one_of
 from ecommerce_vl.systems.encoders import VIEWS, dual_encoder, row_keys
+
+LABEL_MODES = ("one_hot", "catalog", "mask")
 
 
 class EClip:
-    """The system protocol of `ecommerce_vl/systems/__init__.py`, for e-CLIP."""
+    """The system protocol of `ecommerce_vl/systems/__init__.py`, for e-CLIP.
+
+    Errors: ValueError that begins with the key of the config.
+    """
 
     views = VIEWS
     fusion = "norm(image + text)"
@@ -32,8 +39,9 @@ class EClip:
     )
 
     def __init__(self, config, *, vocab_size: int, special_ids: Mapping[str, int]):
-        if config["label_mode"] not in LABEL_MODES:
-            raise ValueError(f"label_mode is {config['label_mode']!r}; expected one of {', '.join(LABEL_MODES)}")
+        one_of("label_mode", config["label_mode"], LABEL_MODES)
+        Rule(label_mode=config["label_mode"], alpha=config["catalog_alpha"])  # wrong values are told before any work
+        check_sweep(**config["loss"])
         self.config, self.vocab_size = config, vocab_size
 
     def build(self, rngs: nnx.Rngs) -> DualEncoder:

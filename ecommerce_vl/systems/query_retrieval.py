@@ -26,9 +26,9 @@ from flax import nnx
 from ecommerce_vl.losses import patches
 from ecommerce_vl.losses.bank import as_candidates, filled, make_bank, push
 from ecommerce_vl.losses.candidates import Candidates, Rule
-from ecommerce_vl.losses.contrastive import candidate_loss
+from ecommerce_vl.losses.contrastive import candidate_loss, check_sweep
 from ecommerce_vl.losses.partners import draw_partners, fetch_rows
-from ecommerce_vl.losses.tokens import cross_entropy, global_mean, row_sum
+from ecommerce_vl.losses.tokens import RowSum, cross_entropy, global_mean, row_sum
 from ecommerce_vl.models.cross import CrossEncoder
 from ecommerce_vl.models.heads import WordHead
 from ecommerce_vl.models.joint import IMAGE, States
@@ -71,12 +71,26 @@ class QueryRetrieval:
     fusion = "joint encoder"  # picture and words are read in one pass
 
     def __init__(self, config, *, vocab_size: int, special_ids: Mapping[str, int]):
-        image, mpm = config["image"], config["mpm"]
-        one_of("loss.objective", config["loss"]["objective"], OBJECTIVES)
+        image, mpm, loss = config["image"], config["mpm"], config["loss"]
+        one_of("loss.objective", loss["objective"], OBJECTIVES)
         one_of("mpm.form", mpm["form"], patches.FORMS)
+        check_sweep(loss["impl"], loss["chunk_rows"])
+        self.rule = Rule(
+            kind="sigmoid" if loss["objective"] == "sigmoid" else "softmax",
+            label_mode="mask",
+            margin=loss["margin"] if loss["objective"] == "am_softmax" else 0.0,
+            both=loss["both"],
+            span=loss["span"],
+            stop_gradient=loss["stop_gradient"],
+        )
+        # Hard products are no listings of the own one; with keywords, none of a similar query's pair either.
+        self.hard_rule = Rule(label_mode="mask")
         self.config, self.vocab_size = config, vocab_size
         off = {"mpm"} if mpm["form"] == "none" else set()
         self.weights = {name: weight for name, weight in config["weights"].items() if weight and name not in off}
+        for name in {"mlm", "mpm"} & set(self.weights):
+            if not 0 < config[name]["ratio"] < 1:
+                raise ValueError(f"{name}.ratio is {config[name]['ratio']}; expected a share between 0 and 1")
         self.vocabulary = Vocabulary(vocab_size, special_ids) if "mlm" in self.weights else None
         self.num_patches = (image["size"] // image["patch_size"]) ** 2
         self.pool_per_picture = min(mpm["pool"] // config["batch_size"], self.num_patches)
@@ -84,14 +98,16 @@ class QueryRetrieval:
             raise ValueError(
                 f"mpm.pool is {mpm['pool']}; expected at least batch_size, {config['batch_size']}: one of each picture"
             )
-        self.id_rows, self.hard = config["data"].get("id_rows", 0), config["loss"].get("hard", False)
+        self.id_rows, self.hard = config["data"].get("id_rows", 0), loss.get("hard", False)
         if self.id_rows and not 0 <= config["ids"]["dropout"] < 1:
             raise ValueError(f"ids.dropout is {config['ids']['dropout']}; expected 0 to less than 1")
         if "keyword" in self.weights and not config["data"]["keywords"]:
             raise ValueError("data.keywords is 0, but weights.keyword is not; expected a number of words, such as 8")
+        if "keyword" in self.weights:
+            self.hard_rule = Rule(label_mode="keywords", overlap=config["keywords"]["overlap"], both=False)
         self.shown = (
             ("q→p", "q2p_top1", "6.1%"),
-            ("p→q", "p2q_top1", "6.1%") if config["loss"]["both"] else ("cosine", "pair_cosine", "5.2f"),
+            ("p→q", "p2q_top1", "6.1%") if loss["both"] else ("cosine", "pair_cosine", "5.2f"),
             ("eff. neg", "effective_negatives", ".0f"),
             ("tau", "temperature", ".3f"),
             *((("match", "qpm_accuracy", "6.1%"),) if "qpm" in self.weights else ()),
@@ -262,14 +278,6 @@ class QueryRetrieval:
             more = (as_candidates(extra["bank"], ready=extra["step"] >= config["bank"]["start_step"]),)
             metrics["bank_filled"] = filled(extra["bank"])
             new_extra = {"bank": push(extra["bank"], products), "step": extra["step"] + 1}
-        rule = Rule(
-            kind="sigmoid" if loss["objective"] == "sigmoid" else "softmax",
-            label_mode="mask",
-            margin=loss["margin"] if loss["objective"] == "am_softmax" else 0.0,
-            both=loss["both"],
-            span=loss["span"],
-            stop_gradient=loss["stop_gradient"],
-        )
         bias = None if model.logit_bias is None else model.logit_bias[...]
         if self.hard:
             key_B, own = jax.random.wrap_key_data(encoded["draw"]), Rule(label_mode="mask")
@@ -277,16 +285,16 @@ class QueryRetrieval:
                 key_B, encoded["query"], products, scale, mesh=mesh, rule=own, known_BxK=batch["known"]
             )
             more += (_at(products, drawn, mesh),)
-        losses["qpc"], found = candidate_loss(encoded["query"], products, scale, rule=rule, bias=bias, more=more, **how)
+        qpc = {"rule": self.rule, "bias": bias, "more": more}
+        losses["qpc"], found = candidate_loss(encoded["query"], products, scale, **qpc, **how)
         metrics |= {NAMES.get(name, name): value for name, value in found.items()}
-        hard = Rule(label_mode="mask")
-        if "keyword" in self.weights:  # pairs of similar queries are no hard negatives either
-            hard = Rule(label_mode="keywords", overlap=config["keywords"]["overlap"], both=False)
-            losses["keyword"], found = candidate_loss(encoded["query"], products, scale, rule=hard, **how)
+        if "keyword" in self.weights:
+            losses["keyword"], found = candidate_loss(encoded["query"], products, scale, rule=self.hard_rule, **how)
             metrics["keyword_positives"] = found["positives_per_row"]
         if "mlm" in self.weights:
-            metrics |= {f"mlm_{name}": global_mean(encoded[name]) for name in ("query_words", "title_words")}
-            losses["mlm"] = metrics["mlm_query_words"] + metrics["mlm_title_words"]
+            words = [encoded[name] for name in ("query_words", "title_words")]
+            metrics |= {"loss_query_words": global_mean(words[0]), "loss_title_words": global_mean(words[1])}
+            losses["mlm"] = global_mean(RowSum(*(sum(parts) for parts in zip(*words, strict=True))))
         if "mpm" in self.weights and config["mpm"]["form"] == "contrastive":
             tau = config["mpm"]["temperature"]
             losses["mpm"], found = patches.patch_contrast(encoded["patches"], tau=tau, near=NEAR, mesh=mesh)
@@ -299,7 +307,7 @@ class QueryRetrieval:
         if model.cross is not None:
             key_B, known_BxK = jax.random.wrap_key_data(encoded["draw"]), batch["known"]
             partners = draw_partners(
-                key_B, encoded["query"], products, scale, mesh=mesh, rule=hard, known_BxK=known_BxK
+                key_B, encoded["query"], products, scale, mesh=mesh, rule=self.hard_rule, known_BxK=known_BxK
             )
             found, accuracies = self._match_losses(model, encoded, batch, products.valid_C, partners, mesh)
             losses |= found

@@ -30,7 +30,7 @@ from ecommerce_vl.training.checkpoint import Checkpoints
 from ecommerce_vl.training.initial import Initial, start_from
 from ecommerce_vl.training.inputs import example_reader, run_tokenizer
 from ecommerce_vl.training.mesh import batch_sharding, make_mesh
-from ecommerce_vl.training.optimizer import RULES, is_locked, learning_rate, make_optimizer
+from ecommerce_vl.training.optimizer import RULES, learning_rate, make_optimizer
 from ecommerce_vl.training.period import Period, check_finite
 from ecommerce_vl.training.preemption import Preemption
 from ecommerce_vl.training.processes import ALONE, Alone, Team
@@ -86,7 +86,7 @@ def _train(
     # -- Run directory, devices, data --------------------------------------------------------------------------------
     batch_size = config["batch_size"]
     mesh = make_mesh(**config["mesh"], batch_size=batch_size)
-    with _naming_the_key(config):
+    with workdirs.naming_the_key(config):
         stages = make_stages(config)
         stream_rows = rows_per_stream(streams=config["streams"], batch_size=batch_size, num_devices=mesh.size)
     num_steps = stages[-1].end_step
@@ -115,7 +115,7 @@ def _train(
     }
     if meta is not None:
         _check_same_run(meta, unit, workdir=workdir)
-    with _naming_the_key(config):
+    with workdirs.naming_the_key(config):
         pipeline = ImagePipeline.of(config["image"])
         to_example = example_reader(config, pipeline, tokenizer)
         order = source.order(batch_size=batch_size, seed=config["seed"])
@@ -130,14 +130,12 @@ def _train(
         log(f"titles   {line}")
 
     # -- Model, optimizer, state -------------------------------------------------------------------------------------
-    with _naming_the_key(config):
+    with workdirs.naming_the_key(config):
         system = build_system(config, vocab_size=tokenizer.vocab_size, special_ids=tokenizer.special_ids)
         schedule = learning_rate(config["optimizer"], stages)
         optimizer = make_optimizer(config["optimizer"], schedule=schedule)
         graphdef, abstract_params = define_model(system)
         abstract_state, init = make_state(system, optimizer, seed=config["seed"], mesh=mesh)
-        locked = config["optimizer"].get("locked")
-        locked = is_locked(abstract_params, locked) if locked else None
     restored = checkpoints.restore_latest(abstract_state)
     if restored is None:
         state = init()
@@ -173,7 +171,7 @@ def _train(
         seed=config["seed"],
         mesh=mesh,
         rows_per_stream=stream_rows,
-        locked=locked,
+        locked=config["optimizer"].get("locked", ()),
     )
     evaluate_every = config["evaluate"]["every_steps"] if measure else 0
     evaluate = evaluate_every and QuickEvaluation(
@@ -300,18 +298,6 @@ def validate(config: Mapping[str, Any]) -> None:
     for holds, key, found, expected in rules:
         if not holds:
             raise UserError(f"config.{key} is {found!r}; expected {expected}; set --config.{key}=...")
-
-
-@contextlib.contextmanager
-def _naming_the_key(config) -> Iterator[None]:
-    """Turns a ValueError that starts with a key of the config into a UserError; any other is a defect of ours."""
-    try:
-        yield
-    except ValueError as error:
-        word = str(error).split(" ")[0]
-        if any(f".{key}".endswith(f".{word}") for key, _ in workdirs.flat(config)):
-            raise UserError(f"config.{error}") from error
-        raise
 
 
 def _check_same_run(meta: Mapping[str, Any], unit: Mapping[str, Any], *, workdir: Path) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import optax
@@ -11,6 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from ecommerce_vl.training.mesh import batch_sharding, replicated
+from ecommerce_vl.training.optimizer import is_locked
 from ecommerce_vl.training.state import TrainState
 from ecommerce_vl.training.streams import encode_in_streams
 
@@ -24,16 +24,16 @@ def make_train_step(
     seed: int,
     mesh: Mesh,
     rows_per_stream: int | None = None,
-    locked: Any = None,
+    locked: Sequence[str] = (),
 ) -> Callable:
     """The compiled step; it takes over the buffers of the state it is given, and compiles once a batch size.
 
     Args:
       rows_per_stream: rows of the global batch that are encoded at a time; it divides every batch. None encodes all
         at once. It changes memory and time, the gradient by rounding only; see `training/streams.py`.
-      locked: tree of bool over the parameters; those that are True get no gradient, and cost no backward pass.
+      locked: `config.optimizer.locked`; parameters of these paths get no gradient, and cost no backward pass.
 
-    Metrics are replicated float32 scalars: those of the loss, `loss`, `grad_norm`, and `invalid_rows` of the batch.
+    Metrics are replicated scalars: float32 those of the loss, `loss` and `grad_norm`, int32 `invalid_rows`.
     """
 
     def step(state: TrainState, batch) -> tuple[TrainState, dict]:
@@ -46,9 +46,9 @@ def make_train_step(
                 return system.encode(nnx.merge(graphdef, params), rows, rng)
 
         def loss_of(params):
-            if locked is not None:
-                stay = lambda is_locked, leaf: jax.lax.stop_gradient(leaf) if is_locked else leaf
-                params = jax.tree.map(stay, locked, params)
+            if locked:
+                stay = lambda stays, leaf: jax.lax.stop_gradient(leaf) if stays else leaf
+                params = jax.tree.map(stay, is_locked(params, locked), params)
             encoded = encode_in_streams(
                 encode, params, batch, streams=num_rows // (rows_per_stream or num_rows), mesh=mesh
             )

@@ -11,6 +11,7 @@ initial.safetensors  parameters that were given at the start, where some were
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -42,6 +43,22 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield prefix + name, value
 
 
+@contextlib.contextmanager
+def naming_the_key(config: Mapping[str, Any]) -> Iterator[None]:
+    """Turns a ValueError that begins with a key of the config, or with its end, into a UserError with the whole key.
+
+    Any other is a defect of ours, and stays.
+    """
+    try:
+        yield
+    except ValueError as error:
+        word, _, rest = str(error).partition(" ")
+        key = next((key for key, _ in flat(config) if f".{key}".endswith(f".{word}")), None)
+        if key is None:
+            raise
+        raise UserError(f"config.{key} {rest}") from error
+
+
 def open_workdir(workdir: Path, config: Mapping[str, Any], *, fingerprint: str, has_checkpoint: bool) -> bool:
     """Makes a run directory, or checks that an existing one was made by the same config and data.
 
@@ -59,8 +76,8 @@ def open_workdir(workdir: Path, config: Mapping[str, Any], *, fingerprint: str, 
     file, data_file = workdir / "config.json", workdir / "data.json"
     if not file.exists():
         return has_checkpoint
-    different = _differences(json.loads(file.read_text()), config)
-    found = json.loads(data_file.read_text())["fingerprint"] if data_file.exists() else None
+    different = _differences(json.loads(file.read_text(encoding="utf-8")), config)
+    found = json.loads(data_file.read_text(encoding="utf-8"))["fingerprint"] if data_file.exists() else None
     if not has_checkpoint:
         if different or found != fingerprint:
             _empty(workdir)
@@ -129,7 +146,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
             f"no trained run at {str(workdir)!r}: config.json is missing; "
             "run python -m ecommerce_vl.train --workdir=... first, or check the path"
         )
-    return json.loads(file.read_text())
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def write_preprocess(workdir: Path, pipeline: ImagePipeline) -> None:
@@ -139,5 +156,5 @@ def write_preprocess(workdir: Path, pipeline: ImagePipeline) -> None:
 
 def read_preprocess(workdir: Path) -> ImagePipeline:
     """The image pipeline of a run."""
-    fields = json.loads((Path(workdir) / "preprocess.json").read_text())
+    fields = json.loads((Path(workdir) / "preprocess.json").read_text(encoding="utf-8"))
     return ImagePipeline(**{name: tuple(item) if isinstance(item, list) else item for name, item in fields.items()})

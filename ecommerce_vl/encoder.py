@@ -35,7 +35,7 @@ from ecommerce_vl.training import initial
 from ecommerce_vl.training import workdir as workdirs
 from ecommerce_vl.training.checkpoint import Checkpoints, DamagedCheckpoint, digests
 from ecommerce_vl.training.finetune import fine_tune_classifier
-from ecommerce_vl.training.state import define_model
+from ecommerce_vl.training.state import define_model, init_params
 
 ImageLike = bytes | str | os.PathLike | Image.Image
 BATCH_SIZE = 256
@@ -158,8 +158,8 @@ class Encoder:
     def untrained(self) -> Encoder:
         """The same encoder with the parameters that its run began with: what training is compared to."""
         other = copy.copy(self)
-        build = lambda: nnx.to_pure_dict(nnx.split(self._system.build(nnx.Rngs(self.config["seed"])))[1])
-        other.params, other.step = initial.overlay(jax.jit(build)(), self._given()), 0
+        drawn = jax.jit(lambda: init_params(self._system, seed=self.config["seed"]))()
+        other.params, other.step = initial.overlay(drawn, self._given()), 0
         other.digest = content_hash(digests({"params": other.params}))
         return other
 

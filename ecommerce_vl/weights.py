@@ -194,13 +194,10 @@ def _of_run(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_run(name: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """The parameters of a run's newest checkpoint that the new one has as well."""
-    import jax
-
     from ecommerce_vl.encoder import load
-    from ecommerce_vl.training.sharding import path_name
+    from ecommerce_vl.training.sharding import by_path
 
-    leaves, _ = jax.tree_util.tree_flatten_with_path(load(name).params)
-    arrays = {path_name(path): np.asarray(leaf) for path, leaf in leaves}
+    arrays = {path: np.asarray(leaf) for path, leaf in by_path(load(name).params).items()}
     wrong = [path for path, array in arrays.items() if path in shapes and array.shape != shapes[path]]
     if wrong:
         raise UserError(

@@ -23,7 +23,8 @@ from ecommerce_vl.models.dual import DualEncoder, unit
 from ecommerce_vl.systems.encoders import VIEWS, dual_encoder
 from ecommerce_vl.training.checkpoint import digests
 from ecommerce_vl.training.initial import overlay
-from ecommerce_vl.training.sharding import path_name
+from ecommerce_vl.training.sharding import by_path
+from ecommerce_vl.training.state import init_params
 from ecommerce_vl.weights import Folder, initial, merged, read_json
 
 MAX_LENGTH = 64  # tokens of a text where the model leaves it open: titles are short
@@ -93,9 +94,8 @@ def from_pretrained(folder: str | Path, *, max_length: int | None = None, log: C
         tokenizer = load_tokenizer(source.path, max_length=config["text"]["max_length"])
         digest = tokenizer_digest(source.path)
     system = ZeroShot(config, vocab_size=tokenizer.vocab_size if tokenizer else 0)
-    params = jax.jit(lambda: nnx.to_pure_dict(nnx.split(system.build(nnx.Rngs(0)))[1]))()
-    paths, _ = jax.tree_util.tree_flatten_with_path(params)
-    given = initial(config, {path_name(path): leaf.shape for path, leaf in paths}, log=log)
+    params = jax.jit(lambda: init_params(system, seed=0))()
+    given = initial(config, {path: leaf.shape for path, leaf in by_path(params).items()}, log=log)
     params = overlay(params, given)
     pictures = config.get("image", {"size": 1, "mean": (0.0,) * 3, "std": (1.0,) * 3})
     return Encoder(

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from ecommerce_vl.errors import UserError
-from ecommerce_vl.training.sharding import path_name
+from ecommerce_vl.training.sharding import by_path
 
 
 def array_digest(array: jax.Array) -> jax.Array:
@@ -54,14 +54,13 @@ def _digests(tree: Any) -> Any:
 
 def digests(tree: Any) -> dict[str, str]:
     """Path -> digest (16 hex digits) of every array of a tree."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(_digests(tree)))
-    return {path_name(path): f"{int(pair[0]):08x}{int(pair[1]):08x}" for path, pair in flat}
+    found = by_path(jax.device_get(_digests(tree)))
+    return {path: f"{int(pair[0]):08x}{int(pair[1]):08x}" for path, pair in found.items()}
 
 
 def _shapes(tree: Any) -> dict[str, str]:
     """Path -> shape and type as text, such as "(64, 16) float32"."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {path_name(path): f"{tuple(leaf.shape)} {leaf.dtype}" for path, leaf in flat}
+    return {path: f"{tuple(leaf.shape)} {leaf.dtype}" for path, leaf in by_path(tree).items()}
 
 
 def meta_digest(meta: Mapping[str, Any]) -> str:
@@ -242,7 +241,7 @@ def _reraise_if_not_damage(error: Exception) -> None:
 
 
 def _compare_names(abstract_state: Any, meta: Mapping[str, Any], *, step: int, partial: bool) -> None:
-    wanted = {path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(abstract_state)[0]}
+    wanted = set(by_path(abstract_state))
     saved = set(meta["digests"])
     missing, unused = sorted(wanted - saved), sorted(saved - wanted)
     other = [

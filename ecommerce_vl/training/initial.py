@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from ecommerce_vl.files import whole_file
-from ecommerce_vl.training.sharding import path_name
+from ecommerce_vl.training.sharding import by_path, path_name
 from ecommerce_vl.training.state import TrainState
 
 FILE = "initial.safetensors"
@@ -30,8 +30,7 @@ def start_from(state: TrainState, initial: Initial, *, keep: Path | None, log: C
       state: of step 0; moments of the optimizer do not depend on parameters then.
       keep: the run directory that keeps them; None on processes that write nothing.
     """
-    paths, _ = jax.tree_util.tree_flatten_with_path(state.params)
-    arrays = initial({path_name(path): leaf.shape for path, leaf in paths}, log=log)
+    arrays = initial({path: leaf.shape for path, leaf in by_path(state.params).items()}, log=log)
     if keep is not None:
         with whole_file(keep / FILE) as partial:
             save_file(dict(arrays), partial)

@@ -13,7 +13,7 @@ import optax
 import optax.contrib
 
 from ecommerce_vl.training.schedule import Stage
-from ecommerce_vl.training.sharding import path_name
+from ecommerce_vl.training.sharding import by_path, path_name
 
 RULES = ("adamw", "muon")
 LR_RULES = {"constant": 0.0, "sqrt": 0.5, "linear": 1.0}  # the power of the batch size that the rate follows
@@ -110,7 +110,7 @@ def is_locked(params, patterns: Sequence[str]) -> Any:
 
     Errors: ValueError for an expression that no path fits.
     """
-    paths = [path_name(path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    paths = list(by_path(params))
     for pattern in patterns:
         if not any(re.match(pattern, path) for path in paths):
             raise ValueError(f"optimizer.locked has {pattern!r}, which no parameter fits; paths are such as {paths[0]}")

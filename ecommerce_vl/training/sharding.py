@@ -31,6 +31,11 @@ def path_name(path: tuple) -> str:
     return "/".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
 
 
+def by_path(tree: Any) -> dict[str, Any]:
+    """Path -> leaf of a tree, in its order."""
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
 def partition_spec(name: str, shape: tuple[int, ...], mesh: Mesh) -> P:
     """The spec of one array; an axis that the mesh does not divide is left whole."""
     spec = next(spec for pattern, spec in RULES if re.search(pattern, name))

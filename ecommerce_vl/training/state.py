@@ -39,11 +39,16 @@ def define_model(system) -> tuple[nnx.GraphDef, Any]:
     return graphdef, nnx.to_pure_dict(state)
 
 
+def init_params(system, *, seed: int) -> Any:
+    """The parameters that training begins with, nested dict of float32 arrays; to be compiled by who calls it."""
+    return nnx.to_pure_dict(nnx.split(system.build(nnx.Rngs(seed)))[1])
+
+
 def make_state(system, optimizer: optax.GradientTransformation, *, seed: int, mesh: Mesh) -> tuple[Any, Any]:
     """(abstract state with shardings, function that initialises it in place on the mesh)."""
 
     def init() -> TrainState:
-        params = nnx.to_pure_dict(nnx.split(system.build(nnx.Rngs(seed)))[1])
+        params = init_params(system, seed=seed)
         step = jnp.zeros((), jnp.int32)
         return TrainState(step=step, params=params, opt_state=optimizer.init(params), extra=system.make_extra())
 

@@ -2,15 +2,19 @@
 
 import ast
 import copy
+import dataclasses
 from functools import cache
 from pathlib import Path
 
 import jax
 import pytest
 
+from configs import prepare
 from ecommerce_vl.data.curation import CurationSettings
-from ecommerce_vl.data.images import ImagePipeline
+from ecommerce_vl.data.identity import IdentitySettings
+from ecommerce_vl.data.images import ImagePipeline, StoredForm
 from ecommerce_vl.data.ingest import IngestSettings
+from ecommerce_vl.data.links import LinkPolicy
 from ecommerce_vl.data.logs.settings import from_config
 from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.data.sources import open_source
@@ -177,3 +181,12 @@ def test_what_is_read_elsewhere_is_read_there():
     for path, file in ELSEWHERE.items():
         name = path.split(".")[-1]
         assert f'"{name}"' in (ROOT / "ecommerce_vl" / file).read_text(), f"{file} does not name {name}"
+
+
+def test_rules_of_preparation_have_the_defaults_of_their_config():
+    config = prepare.get_config().to_dict()
+    identity = {name: value for name, value in config["identity"].items() if name != "drop_copies"}
+    assert dataclasses.asdict(IdentitySettings()) == identity
+    for settings in (LinkPolicy(), StoredForm()):
+        of_config = {name: config["images"][name] for name in dataclasses.asdict(settings)}
+        assert dataclasses.asdict(settings) == of_config

@@ -66,7 +66,7 @@ class IdentitySettings:
     max_bucket_rows: int = 200
     min_gtin_jaccard: float = 0.3
     min_mpn_length: int = 3
-    max_hash_distance: int = 32
+    max_hash_distance: int = 16
     min_title_jaccard: float = 0.9
 
 

@@ -54,8 +54,8 @@ class LinkPolicy:
 
     fetch: bool = False
     allowed_hosts: tuple[str, ...] = ()
-    max_bytes: int = 32 << 20
-    timeout_s: float = 20.0
+    max_bytes: int = 20_000_000
+    timeout_s: float = 10.0
     max_redirects: int = 3
 
 

@@ -196,7 +196,10 @@ def _table(rows: Iterable[Triple]) -> pa.Table:
 
 
 def _lines(file: Path) -> Iterator[Triple]:
-    """Of JSON lines: `query`, and `product_ids` (a list) or `relevance` (id -> grade; those above 0 are pairs)."""
+    """Of JSON lines: `query`, and `product_ids` (a list) or `grades` (id -> grade; those above 0 are pairs).
+
+    As in files of judged queries, `relevance` will do for `grades`.
+    """
     try:
         lines = list(numbered_lines(file))
     except (OSError, EOFError, UnicodeDecodeError) as error:
@@ -204,12 +207,12 @@ def _lines(file: Path) -> Iterator[Triple]:
     for number, line in lines:
         try:
             row = json.loads(line)
-            grades = row["relevance"] if "relevance" in row else dict.fromkeys(row["product_ids"], 1)
+            grades = row.get("grades", row.get("relevance")) or dict.fromkeys(row["product_ids"], 1)
             pairs = [(normalised(row["query"]), name, float(grade), 1) for name, grade in grades.items() if grade > 0]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f'{file}, line {number}: {error!r}; expected {{"query": "words", "product_ids": ["id"]}}, or '
-                '"relevance": {"id": grade} in place of the list'
+                '"grades": {"id": grade} in place of the list'
             ) from error
         yield from pairs
 

@@ -51,7 +51,7 @@ def training(history: Sequence[Mapping]) -> str:
 
 
 def precision_recall(found: Mapping[str, figures.PrecisionRecall]) -> str:
-    """Precision over recall of each setting, its baselines in grey, and the chosen threshold as a point."""
+    """Precision over recall of each setting, and the chosen threshold as a point."""
     both = {name: one for name, one in found.items() if one.right.any() and not one.right.all()}
     return _drawn([(_title(name), one, _plot_precision_recall) for name, one in both.items()])
 
@@ -90,11 +90,9 @@ def _plot_steps(axes, series: Mapping[str, list]) -> None:
 
 
 def _plot_precision_recall(axes, one: figures.PrecisionRecall) -> None:
-    for name, scores in [*one.baselines.items(), ("", one.scores)]:
-        precision, recall, _ = precision_recall_curve(one.right, scores)
-        keep = np.unique(np.linspace(0, len(recall) - 1, _MOST_POINTS).astype(int))
-        style = {"linewidth": 1.0, "color": _GREY} if name else {"linewidth": 1.8}
-        axes.plot(recall[keep], precision[keep], label=tables.named(name) if name else "model", **style)
+    precision, recall, _ = precision_recall_curve(one.right, one.scores)
+    keep = np.unique(np.linspace(0, len(recall) - 1, _MOST_POINTS).astype(int))
+    axes.plot(recall[keep], precision[keep], label="model", linewidth=1.8)
     if one.threshold is not None:
         yes = one.scores >= one.threshold
         hits = (yes & one.right).sum()

@@ -8,7 +8,7 @@ products only as rows of `results.products`, so a family needs neither pictures 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,8 +41,8 @@ class PrecisionRecall:
     """Scores of yes-or-no decisions, from which the curve and the surest mistakes are drawn.
 
     right: bool (N,), the truth; scores: float (N,), the model's; threshold: the one that was chosen, "yes" at or above
-    it (None: none was); chosen_on: where it was chosen, in words; baselines: name -> scores (N,) of the same cases;
-    rows: int (N, 1) the product, or (N, 2) the pair of products of each case; (N, 0) where a case is no product.
+    it (None: none was); chosen_on: where it was chosen, in words; rows: int (N, 1) the product, or (N, 2) the pair of
+    products of each case; (N, 0) where a case is no product.
     """
 
     right: np.ndarray
@@ -50,10 +50,9 @@ class PrecisionRecall:
     threshold: float | None
     rows: np.ndarray
     chosen_on: str = "validation"
-    baselines: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self):
-        _same_length(self, right=self.right, scores=self.scores, rows=self.rows, **self.baselines)
+        _same_length(self, right=self.right, scores=self.scores, rows=self.rows)
 
 
 @dataclass(frozen=True)

@@ -81,17 +81,6 @@ def recall_at_precision(points: Curve, *, precision: float) -> np.ndarray:
     return np.where(allowed, points.recall_SxT, np.where(points.positives[:, None] > 0, 0.0, np.nan)).max(axis=1)
 
 
-def coverage_at_precision(points: Curve, *, precision: float) -> np.ndarray:
-    """Float64 (S,): largest share of all rows accepted over thresholds with at least this precision; 0 if none.
-
-    With "the prediction is right" as the positive class and its confidence as the score: how much can be filled in
-    automatically.
-    """
-    accepted = points.true_SxT + points.false_SxT
-    shares = or_nan(accepted, (points.positives + points.negatives)[:, None])
-    return np.where(points.precision_SxT >= precision, shares, 0.0).max(axis=1, initial=0.0)
-
-
 def fpr_at_recall(points: Curve, *, recall: float) -> np.ndarray:
     """Float64 (S,): smallest false-positive rate over thresholds with at least this recall; NaN without a class."""
     reached = points.recall_SxT >= recall - 1e-12

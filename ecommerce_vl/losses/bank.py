@@ -48,7 +48,7 @@ def make_bank(*, size: int, lanes: int, dim: int, num_groups: int = 0) -> Bank:
     Errors: ValueError if `lanes` does not divide `size`.
     """
     if size <= 0 or lanes <= 0 or size % lanes:
-        raise ValueError(f"bank_size is {size}; expected a multiple of the smallest batch, {lanes}")
+        raise ValueError(f"bank.size is {size}; expected a multiple of the smallest batch, {lanes}")
     slots = size // lanes
     return Bank(
         embedding_PxTxD=jnp.zeros((lanes, slots, dim)),
@@ -96,19 +96,17 @@ def filled(bank: Bank) -> jax.Array:
     return jnp.minimum(bank.pushed, slots) / slots
 
 
-def as_candidates(bank: Bank, *, min_filled: float = 0.0, ready: jax.Array | bool = True) -> Candidates:
+def as_candidates(bank: Bank, *, ready: jax.Array | bool = True) -> Candidates:
     """The stored rows as further negatives, without gradient.
 
     Args:
-      min_filled: none is valid before this share of the bank has been written.
-      ready: bool scalar, none is valid while it is False; `step >= bank_start_step`.
+      ready: bool scalar, none is valid while it is False; `step >= bank.start_step`.
     """
-    use = (filled(bank) >= min_filled) & ready
     flat = lambda x: jax.lax.stop_gradient(x).reshape(-1, *x.shape[2:])
     return Candidates(
         embedding_CxD=flat(bank.embedding_PxTxD),
         key_C=flat(bank.key_PxT),
-        valid_C=flat(bank.valid_PxT) & use,
+        valid_C=flat(bank.valid_PxT) & ready,
         group_CxG=None if bank.group_PxTxG is None else flat(bank.group_PxTxG),
         trained=False,
     )

@@ -145,12 +145,10 @@ class QueryRetrieval:
 
         Errors: ValueError for a size that is no multiple of the batch.
         """
-        size, lanes = self.config["bank"]["size"], self.config["batch_size"]
+        size = self.config["bank"]["size"]
         if not size:
             return {}
-        if size < 0 or size % lanes:
-            raise ValueError(f"bank.size is {size}; expected a multiple of batch_size, {lanes}, or 0 for no bank")
-        bank = make_bank(size=size, lanes=lanes, dim=self.config["embed_dim"], num_groups=2)
+        bank = make_bank(size=size, lanes=self.config["batch_size"], dim=self.config["embed_dim"], num_groups=2)
         return {"bank": bank, "step": jnp.zeros((), jnp.int32)}
 
     def encode(self, model: QueryProductTowers, batch, rng: jax.Array) -> dict[str, Any]:

@@ -53,6 +53,18 @@ def test_every_view_and_method_has_its_attributes_and_their_means(results):
     assert value["attributes/weighted_mean/text/linear/micro_f1"] == pytest.approx(weighted)
 
 
+def test_an_attribute_that_no_training_product_of_a_view_has_is_left_out_of_that_view_alone(splits, known):
+    """Colours of training products without a picture: no head for pictures, the other attributes have theirs."""
+    train = splits["train"]
+    seen = train.present("image")
+    bare = [
+        {name: value for name, value in one.items() if not (name == "color" and seen[row])}
+        for row, one in enumerate(train.attributes)
+    ]
+    found = run(splits | {"train": replace(train, attributes=bare)}, **known).metrics
+    assert "attributes/shape/image/linear/micro_f1" in found and "attributes/color/image/linear/micro_f1" not in found
+
+
 def text_only(splits, **changed):
     return {
         name: replace(part, vectors={"text": part.vectors["text"]}, brands=[""] * len(part), **changed)

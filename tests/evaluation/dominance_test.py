@@ -26,6 +26,7 @@ class Reader:
         self.of_image = lambda image: pictures * draw(("picture", int(product[image])))
 
     def embed_products(self, records):
+        assert all("id" in record for record in records), "a query keeps its own id"
         return unit(np.stack([self.of_title(r["title"]) + self.of_image(r["images"][0]) for r in records]))
 
 
@@ -40,7 +41,8 @@ def products(splits):
 
 def probe(products, splits, *, words, pictures, seed=0):
     reader = Reader(products, words=words, pictures=pictures)
-    records = [{"title": t, "images": [i]} for t, i in zip(products.titles, products.images, strict=True)]
+    columns = zip(products.ids, products.titles, products.images, strict=True)
+    records = [{"id": name, "title": title, "images": [image]} for name, title, image in columns]
     test = dataclasses.replace(products, vectors=products.vectors | {"product": reader.embed_products(records)})
     results = Results(products=test)
     context = Context(test=test, train=splits["train"], validation=splits["validation"], encoder=reader, seed=seed)

@@ -22,7 +22,6 @@ def test_golden_five_scores():
     assert label_metrics.best_threshold(POSITIVE, scores=SCORES) == pytest.approx((0.6, 0.857143), abs=5e-7)
     assert label_metrics.recall_at_precision(points, precision=0.75)[0] == 1.0
     assert label_metrics.recall_at_precision(points, precision=0.95)[0] == pytest.approx(1 / 3, abs=1e-12)
-    assert label_metrics.coverage_at_precision(points, precision=0.75)[0] == 0.8
     assert label_metrics.fpr_at_recall(points, recall=1.0)[0] == 0.5
     assert label_metrics.fpr_at_recall(points, recall=0.3)[0] == 0.0
 
@@ -52,9 +51,6 @@ def test_curves_equal_scikit_learn_on_repeated_rows(rows, level, seed):
         cuts = [score >= cut for cut in np.unique(score)]
         rates = [(cut & ~truth).sum() / (~truth).sum() for cut in cuts if (cut & truth).sum() / truth.sum() >= level]
         assert label_metrics.fpr_at_recall(points, recall=level)[place] == pytest.approx(min(rates), abs=1e-9)
-        covered = [cut.mean() for cut in cuts if truth[cut].mean() >= level]
-        found = label_metrics.coverage_at_precision(points, precision=level)[place]
-        assert found == pytest.approx(max(covered, default=0.0), abs=1e-9)
         accepted = scores >= 0.5
         decided = label_metrics.at_threshold(weights[place : place + 1], positive=positive, accepted=accepted)
         assert decided["f1"][0] == pytest.approx(f1_score(truth, score >= 0.5, zero_division=0), abs=1e-9)
@@ -113,7 +109,6 @@ def test_what_cannot_be_measured_is_nan_or_an_error():
         label_metrics.fpr_at_recall(points, recall=0.5),
     ):
         assert np.isnan(value).all()
-    assert label_metrics.coverage_at_precision(points, precision=0.5)[0] == 0.0
     with pytest.raises(ValueError, match="none of 5 rows is positive"):
         label_metrics.best_threshold(np.zeros(5, bool), scores=SCORES)
     with pytest.raises(ValueError, match="1 of 5 scores are not finite"):

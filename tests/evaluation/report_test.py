@@ -51,9 +51,7 @@ def show_everything(results):
     right = random.random(200) < 0.3
     pairs = random.integers(0, 60, (200, 2))
     scores = right + random.normal(size=200)
-    results.figures["matching/text"] = figures.PrecisionRecall(
-        right, scores, threshold=0.8, rows=pairs, baselines={"tfidf": random.normal(size=200)}
-    )
+    results.figures["matching/text"] = figures.PrecisionRecall(right, scores, threshold=0.8, rows=pairs)
     results.figures["clustering/product"] = figures.Clusters(rows // 3, results.products.catalog_keys, rows)
     shots = tuple((shots, 0.3 + 0.1 * at, 0.2 + 0.1 * at, 0.4 + 0.1 * at) for at, shots in enumerate((1, 2, 4, 8)))
     results.figures["category/few_shot"] = figures.Curve("shots", "top 1", {"": shots, "tfidf": shots[:3]}, log_x=True)

@@ -58,9 +58,9 @@ def test_larger_batches_of_a_later_stage_push_out_as_many_rows_and_wrap_around()
     assert not kept & set(range(1, 5))
 
 
-def test_it_serves_only_when_filled_and_ready():
+def test_it_serves_only_when_ready():
     bank = make_bank(size=12, lanes=4, dim=2, num_groups=1)
-    serve = jax.jit(lambda bank, t: as_candidates(bank, min_filled=0.5, ready=t >= 3).valid_C.any())
+    serve = jax.jit(lambda bank, t: as_candidates(bank, ready=t >= 3).valid_C.any())
     served = []
     for t in range(5):
         served.append(bool(serve(bank, t)))
@@ -138,7 +138,7 @@ def test_a_checkpoint_brings_it_back_bit_by_bit(tmp_path):
 
 
 def test_wrong_sizes_are_named():
-    with pytest.raises(ValueError, match="bank_size is 10; expected a multiple of the smallest batch, 4"):
+    with pytest.raises(ValueError, match="bank.size is 10; expected a multiple of the smallest batch, 4"):
         make_bank(size=10, lanes=4, dim=2)
     bank = make_bank(size=12, lanes=4, dim=2)
     with pytest.raises(ValueError, match="batch_size is 6; expected a multiple of the bank's 4 lanes"):

@@ -322,7 +322,7 @@ def test_a_wrong_choice_is_named(change, message):
 
 
 def test_a_bank_that_no_batch_fills_evenly_is_named():
-    with pytest.raises(ValueError, match="bank.size is 40; expected a multiple of batch_size, 16"):
+    with pytest.raises(ValueError, match="bank.size is 40; expected a multiple of the smallest batch, 16"):
         system_of(config_of(**{"bank.size": 40})).make_extra()
 
 

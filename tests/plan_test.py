@@ -15,12 +15,13 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from tokenizers import Tokenizer, models
 
+from configs import eclip
 from ecommerce_vl import weights
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.planning.blocks import batch_blocks
 from ecommerce_vl.planning.collectives import read_collectives, trip_count
 from ecommerce_vl.planning.flops import flops_of
-from ecommerce_vl.planning.program import DoesNotFit, Program
+from ecommerce_vl.planning.program import DoesNotFit, Program, count_step
 from ecommerce_vl.planning.report import MAX_COMPILATIONS, largest_rows, lines, make_plan, streams_that_fit
 from ecommerce_vl.planning.roofline import roofline
 from ecommerce_vl.planning.topology import CHIPS, GIB, Topology, open_topology, parse, plan_mesh, prepare_environment
@@ -109,6 +110,14 @@ def test_recomputation_counts_and_the_mapped_part_is_apart():
     assert flops_of(both, abstract(8, 6), abstract(5, 7), abstract(6, 5))[:2] == (
         2 * 8 * 5 * 7 + 2 * 8 * 6 * 5, 2 * 8 * 35,
     )  # fmt: skip
+
+
+def test_a_locked_tower_is_planned_without_its_backward_pass():
+    config = eclip.get_config("tiny").to_dict()
+    free, _ = count_step(config, open_topology("local:1"), rows=8, streams=1)
+    config["optimizer"] |= {"locked": ("image/",)}
+    locked, _ = count_step(config, open_topology("local:1"), rows=8, streams=1)
+    assert locked.total < 0.6 * free.total
 
 
 @pytest.mark.parametrize(

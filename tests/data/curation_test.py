@@ -155,7 +155,15 @@ def test_one_gtin_in_two_categories_is_a_conflict(tmp_path):
     }
 
 
-@pytest.mark.parametrize("by", ["2026-05-01T10:00:00Z", "1767225600"])
+def test_a_row_is_refused_for_what_it_lost_and_not_for_what_was_cut(tmp_path):
+    long = {"title": "", "care": "wash " * 1_000}
+    rows = [listing("kept", 1), {"id": "bare", **long}, {"id": "broken", **long, "pictures": [b"no picture"]}]
+    _, out = prepare(tmp_path, rows)
+    reasons = {name: row["reason"] for name, row in table(out, "rejects").items()}
+    assert reasons == {"bare": "no_image_and_no_title", "broken": "not_an_image"}
+
+
+@pytest.mark.parametrize("by", ["2026-05-01T10:00:00Z", "1767225600", "1767225600000000"])
 def test_timestamps_of_either_form_split_by_time(tmp_path, by):
     later = by.replace("2026-05", "2026-06").replace("17672256", "17680000")
     rows = [{"id": f"p{row}", "title": f"shirt {row}", "timestamp": by if row < 8 else later} for row in range(10)]

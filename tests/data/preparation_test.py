@@ -345,7 +345,11 @@ def test_settings_out_of_range_are_all_named():
     assert config.images.max_pixels == MAX_PIXELS
     validate(config.to_dict())
     config.rows_per_shard, config.images.quality, config.split.fractions = 0, 101, (0.5, 0.1, 0.1)
-    with pytest.raises(UserError, match=r"rows_per_shard is 0.*quality is 101.*fractions is \(0.5"):
+    config.memory_limit = "lots"
+    with pytest.raises(
+        UserError,
+        match=r"rows_per_shard is 0.*memory_limit is 'lots', expected a size.*quality is 101.*fractions is \(0.5",
+    ):
         validate(config.to_dict())
 
 

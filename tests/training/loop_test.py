@@ -342,8 +342,12 @@ def test_a_transfer_that_nobody_asked_for_ends_the_run(scheduled, tmp_path, monk
         ("streams", 3, "config.streams is 3, which does not divide the 2 rows that each of 8 devices has"),
         ("batch_schedule", (16, 24), "config.batch_schedule has 24; expected multiples of batch_size, 16"),
         ("optimizer.lr_rule", "cubic", "config.optimizer.lr_rule is 'cubic'"),
+        ("loss.impl", "rings", "config.loss.impl is 'rings'; expected one of gather, ring"),
+        ("loss.chunk_rows", -1, "config.loss.chunk_rows is -1"),
+        ("label_mode", "keywords", "config.label_mode is 'keywords'; expected one of one_hot, catalog, mask"),
+        ("catalog_alpha", 2.0, "config.catalog_alpha is 2.0"),
     ],
 )
-def test_a_schedule_that_cannot_be_is_named_before_anything_is_built(scheduled, tmp_path, key, value, expected):
+def test_what_cannot_be_is_named_before_anything_is_built(scheduled, tmp_path, key, value, expected):
     with pytest.raises(UserError, match=expected):
         start(changed(scheduled, key, value), tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import jinja2
@@ -16,3 +17,8 @@ def environment(folder: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def data_uri(jpeg: bytes | None) -> str:
+    """A JPEG as the source of an <img>; "" for none."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode() if jpeg else ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import hashlib
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from ecommerce_vl.data import feed as feeds
 from ecommerce_vl.data.cleaning import TextCleaning, clean_text, enough_words
@@ -29,6 +27,7 @@ from ecommerce_vl.data.images import ImageDefect, StoredForm, stored_image
 from ecommerce_vl.data.links import LinkPolicy, read_link
 from ecommerce_vl.data.near_duplicates import title_bands
 from ecommerce_vl.data.record import SPLITS, TEXT_FIELDS, Product, encode_attribute, to_product
+from ecommerce_vl.data.thumbnails import shrunk
 from ecommerce_vl.data.workers import on_all_cores
 from ecommerce_vl.files import fresh_folder, whole_file
 
@@ -232,7 +231,7 @@ class _Pictures:
         reason = check_pixels(image, max_aspect=settings.max_aspect, min_luma_std=settings.min_luma_std)
         if reason:
             refused = ImageDefect(reason, f"{image.width}x{image.height}")
-            refused.picture = _thumbnail(image)
+            refused.picture = shrunk(image, pixels=THUMBNAIL)
             raise refused
         self.stored.append(stored)
         self.hashes.append(perceptual_hash(image))
@@ -274,14 +273,6 @@ def _attribute(name: str, value: Any) -> dict[str, str]:
 def _valid(text: str) -> str:
     """A detail may quote broken text; Parquet strings must be valid UTF-8."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _thumbnail(image: Image.Image) -> bytes:
-    small = image.copy()
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
 
 
 def _inline_bytes(value: Any, depth: int = 3) -> int:

@@ -5,13 +5,13 @@ The invariant: a picture on a page is a small JPEG made here, never the original
 
 from __future__ import annotations
 
-import base64
 import io
 from functools import cache
 
 from PIL import Image, UnidentifiedImageError
 
 from ecommerce_vl.evaluation.products import EmbeddedProducts
+from ecommerce_vl.pages import data_uri
 
 THUMBNAIL_PIXELS = 96
 
@@ -27,7 +27,7 @@ def thumbnail(encoded: bytes | None, *, pixels: int = THUMBNAIL_PIXELS) -> str:
     picture.thumbnail((pixels, pixels), Image.Resampling.LANCZOS)
     small = io.BytesIO()
     picture.save(small, format="JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(small.getvalue()).decode()
+    return data_uri(small.getvalue())
 
 
 def leaf(path: str) -> str:

@@ -6,14 +6,13 @@ pictures of adult products blurred.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ecommerce_vl import pages
 from ecommerce_vl.data.record import CATEGORY_SEPARATOR
+from ecommerce_vl.data.thumbnails import thumbnail
 from ecommerce_vl.exporting.reader import Card
-from ecommerce_vl.exporting.thumbnails import thumbnail
 from ecommerce_vl.files import write_text
 
 QUERY_PIXELS = 220
@@ -49,7 +48,7 @@ def write_page(
             "category": card.category,
             "leaf": card.category.rsplit(CATEGORY_SEPARATOR, 1)[-1],
             "adult": card.adult == "yes",
-            "picture": data_uri(card.thumbnail),
+            "picture": pages.data_uri(card.thumbnail),
         }
         for rank, (card, score) in enumerate(zip(cards, scores, strict=True), start=1)
     ]
@@ -58,15 +57,10 @@ def write_page(
         .get_template("results.html")
         .render(
             query=query,
-            picture=data_uri(thumbnail(image, pixels=QUERY_PIXELS)),
+            picture=pages.data_uri(thumbnail(image, pixels=QUERY_PIXELS)),
             info=info,
             hits=hits,
         )
     )
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, page)
-
-
-def data_uri(jpeg: bytes | None) -> str:
-    """A JPEG as the source of an <img>; "" for none."""
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode() if jpeg else ""

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ import pyarrow as pa
 
 from ecommerce_vl import files
 from ecommerce_vl.data.prepared import Records
+from ecommerce_vl.data.thumbnails import thumbnail
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.exporting import thumbnails
 from ecommerce_vl.exporting.tables import write_table
@@ -151,7 +153,8 @@ def write_part(
                         f"index.parquet has {expected!r}; run python -m ecommerce_vl.prepare again"
                     )
             mains = [record["images"][0] if record["images"] and pictures else None for record in chunk]
-            small = pool.map(thumbnails.thumbnail, mains)  # in threads, while the encoder works
+            shrink = partial(thumbnail, pixels=thumbnails.PIXELS)
+            small = pool.map(shrink, mains)  # in threads, while the encoder works
             vectors = encoder.embed_views(chunk)
             kept, lost = _usable(chunk, vectors)
             rejects += lost

@@ -7,9 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ecommerce_vl.data.images import ImageDefect, decode
+from ecommerce_vl.data.images import MAX_PIXELS, ImageDefect, decode
 from ecommerce_vl.errors import UserError
-from ecommerce_vl.exporting.thumbnails import MAX_PIXELS
 
 
 class QueryEncoder(Protocol):

@@ -240,7 +240,7 @@ def test_squares_are_resized_as_they_are():
 
 
 def test_one_limit_on_pixels():
-    from ecommerce_vl.exporting import thumbnails
+    from ecommerce_vl.data import thumbnails
 
     assert ImagePipeline.max_pixels == thumbnails.MAX_PIXELS == images.MAX_PIXELS == LIMIT
 

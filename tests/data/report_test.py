@@ -154,7 +154,7 @@ def test_adult_pictures_are_blurred_wherever_they_stand(hostile_data, page):
     for split in ("train", "validation"):
         for record in data.records(split):
             if record["adult"] == "yes":
-                adult |= {cards.thumbnail(record["images"][0]), cards._square(record)}
+                adult |= {cards.small(record["images"][0]), cards._square(record)}
     assert len(adult) == 4
     assert not adult & set(page.plain)
     # A pair of copies shows the kept one and the dropped one; the grid of train shows the square.

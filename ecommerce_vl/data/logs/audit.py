@@ -6,8 +6,6 @@ pictures of adult products blurred. The same pairs and seed give the same page.
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,14 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from PIL import Image
 
 from ecommerce_vl import pages
-from ecommerce_vl.data.images import MAX_PIXELS, ImageDefect, decode
 from ecommerce_vl.data.logs.item_pairs import BITS
 from ecommerce_vl.data.logs.mining import SUMMARY
 from ecommerce_vl.data.prepared import PreparedData, Records
 from ecommerce_vl.data.record import CATEGORY_SEPARATOR
+from ecommerce_vl.data.thumbnails import thumbnail
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.files import write_text
 
@@ -127,17 +124,5 @@ class _Shelf:
             "leaf": record["product_type"].rsplit(CATEGORY_SEPARATOR, 1)[-1],
             "seller": record["seller_id"],
             "adult": record["adult"] == "yes",
-            "picture": _thumbnail(record["images"][0]) if record["images"] else "",
+            "picture": pages.data_uri(thumbnail(next(iter(record["images"]), None), pixels=PIXELS)),
         }
-
-
-def _thumbnail(data: bytes) -> str:
-    """A small JPEG as the source of an <img>; "" for an unreadable picture."""
-    try:
-        picture = decode(data, target=PIXELS, max_pixels=MAX_PIXELS)
-    except ImageDefect:
-        return ""
-    picture.thumbnail((PIXELS, PIXELS), Image.Resampling.LANCZOS)
-    encoded = io.BytesIO()
-    picture.convert("RGB").save(encoded, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()

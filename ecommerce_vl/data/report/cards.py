@@ -6,9 +6,7 @@ is not known.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,14 @@ import duckdb
 import numpy as np
 from PIL import Image
 
-from ecommerce_vl.data.images import MAX_PIXELS, ImageDefect, ImagePipeline, decode
+from ecommerce_vl.data.images import ImageDefect, ImagePipeline
 from ecommerce_vl.data.prepared import Records
 from ecommerce_vl.data.record import CATEGORY_SEPARATOR
 from ecommerce_vl.data.report.tables import rows_of
 from ecommerce_vl.data.text import SEPARATOR, TextTemplate
+from ecommerce_vl.data.thumbnails import shrunk, thumbnail
 from ecommerce_vl.data.tokenizer import TextTokenizer
+from ecommerce_vl.pages import data_uri
 
 THUMBNAIL = 96  # pixels of the longer side
 SHOWN = 300  # characters of a text; what is longer is no better an example
@@ -66,7 +66,7 @@ def read_cards(connection: duckdb.DuckDBPyConnection, data: Path, ids: Iterable[
             cards[place["id"]] = Card(
                 id=place["id"],
                 title=record["title"][:SHOWN],
-                picture=thumbnail(record["images"][0] if record["images"] else None),
+                picture=small(record["images"][0] if record["images"] else None),
                 blurred=record["adult"] == "yes",
                 facts=tuple(filter(None, (leaf[:60], place["seller_id"][:60], record["locale"], split, more))),
             )
@@ -81,7 +81,7 @@ def case_card(case: Mapping[str, Any], cards: Mapping[str, Card], *, refused: bo
       refused: whether the row itself was refused, so that no record of it is kept.
     """
     kept = None if refused else cards.get(case["id"])
-    picture = thumbnail(case["picture"])
+    picture = small(case["picture"])
     return Card(
         id=case["id"] or f"row {case['row']}",
         title=(case["title"] or (kept.title if kept else "") or "")[:SHOWN],
@@ -97,7 +97,7 @@ def copy_card(pair: Mapping[str, Any], kept: Card | None) -> Card:
     return Card(
         id=pair["id_b"],
         title=(pair["title"] or "")[:SHOWN],
-        picture=thumbnail(pair["picture"]),
+        picture=small(pair["picture"]),
         blurred=pair["adult"] == "yes" or (kept.blurred if kept else pair["adult"] is None),
         facts=(f"row {pair['b']}",),
     )
@@ -141,24 +141,11 @@ def _square(record: Mapping[str, Any]) -> str:
     if not record["images"]:
         return ""
     try:
-        return _data_uri(Image.fromarray(PIPELINE(record["images"][0])), quality=82)
+        return data_uri(shrunk(Image.fromarray(PIPELINE(record["images"][0])), pixels=PIPELINE.size))
     except ImageDefect:
         return ""
 
 
-def thumbnail(data: bytes | None) -> str:
-    """A JPEG data URI of at most 96 x 96 pixels; "" for a missing or unreadable picture."""
-    if not data:
-        return ""
-    try:
-        picture = decode(data, target=THUMBNAIL, max_pixels=MAX_PIXELS)
-    except ImageDefect:
-        return ""
-    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    return _data_uri(picture, quality=80)
-
-
-def _data_uri(picture: Image.Image, *, quality: int) -> str:
-    encoded = io.BytesIO()
-    picture.save(encoded, "JPEG", quality=quality, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode()
+def small(data: bytes | None) -> str:
+    """A picture as the source of an <img>; "" for a missing or unreadable one."""
+    return data_uri(thumbnail(data, pixels=THUMBNAIL))

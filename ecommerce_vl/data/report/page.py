@@ -116,7 +116,7 @@ def _contents(
         "placeholders": [
             {
                 "titles": case["titles"],
-                "picture": cards.thumbnail(case["picture"]),
+                "picture": cards.small(case["picture"]),
                 "blurred": case["adult"] in ("yes", None),
             }
             for case in tables.placeholder_cases(connection, most=max_cases)

@@ -8,7 +8,7 @@ CPU cores: sample (of `prepare --feed=sample:2000`), myntra.
 
 from ml_collections import ConfigDict
 
-from configs.common import check_argument, common
+from configs.common import common, size_or_recipe
 
 # size: image (size, patch), joint (width, depth, heads), words of a title, batch_size, remat
 SIZES = {
@@ -17,12 +17,10 @@ SIZES = {
     "base": ((224, 16), (768, 12, 12), 64, 1024, "dots"),
     "large": ((224, 16), (1024, 24, 16), 64, 4096, "full"),
 }
-RECIPES = ("sample", "myntra")
 
 
-def get_config(size: str = "base") -> ConfigDict:
-    check_argument(size, (*SIZES, *RECIPES))
-    image, joint, length, batch_size, remat = SIZES["tiny" if size in RECIPES else size]
+def _sized(size: str) -> ConfigDict:
+    image, joint, length, batch_size, remat = SIZES[size]
     config = common(batch_size=batch_size)
     config.system, config.size = "item", size
 
@@ -49,22 +47,35 @@ def get_config(size: str = "base") -> ConfigDict:
     config.optimizer.warmup_samples = 10_000 * batch_size
     config.optimizer.weight_decay = 0.01
     config.total_samples = 200_000 * batch_size
-    if size in RECIPES:
-        _small_catalog(config, size)
     return config
 
 
-def _small_catalog(config: ConfigDict, name: str) -> None:
+def _small_catalog(config: ConfigDict) -> None:
     """Updates are what is scarce: small batches, a convolutional stem, Muon; chosen on the validation split."""
     config.batch_size = 128
     config.image.stem = "conv"
     config.joint.width, config.joint.depth, config.joint.heads = 128, 2, 4
     config.text.max_length = 24
-    config.text.vocab_size = {"sample": 2_000, "myntra": 4_000}[name]
     config.augment.crop_scale, config.augment.mirror = (0.5, 1.0), 0.5
     config.optimizer.name, config.optimizer.learning_rate = "muon", 4e-3
     config.optimizer.warmup_samples = 5_000
-    config.total_samples = {"sample": 26 * 1_500, "myntra": 20 * 7_445}[name]
     config.data.num_workers = 0
     config.log_every = 20
     config.checkpoint.every_steps = 100
+
+
+def _sample(config: ConfigDict) -> None:
+    _small_catalog(config)
+    config.text.vocab_size, config.total_samples = 2_000, 26 * 1_500
+
+
+def _myntra(config: ConfigDict) -> None:
+    _small_catalog(config)
+    config.text.vocab_size, config.total_samples = 4_000, 20 * 7_445
+
+
+RECIPES = {"sample": _sample, "myntra": _myntra}
+
+
+def get_config(size: str = "base") -> ConfigDict:
+    return size_or_recipe(size, sizes=SIZES, sized=_sized, recipes=RECIPES)

@@ -27,7 +27,7 @@ from ecommerce_vl.models.pretrained.table import Row, convert, under
 from ecommerce_vl.training.workdir import read_config
 
 PARTS = ("image", "text", "dual", "joint", "run")
-# What a run of ours decides for one that begins from it.
+# What a run of ours decides for one that begins from it, as far as its system has it.
 RUN_FIELDS = ("image", "joint", "pool", "embed_dim", "separate_query", "modal_adaptation")
 RUN_WORDS = ("max_length", "query_length", "vocab_size")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -188,8 +188,9 @@ def _of_run(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
             f"config.init.run is {name!r}, a run of {before['system']}; expected one of {config['system']}, which "
             "this config trains"
         )
-    words = {field: before["text"][field] for field in RUN_WORDS} | {"tokenizer": str(Path(name) / "tokenizer")}
-    return {field: before[field] for field in RUN_FIELDS} | {"text": words}
+    of = lambda part, fields: {field: part[field] for field in fields if field in part}
+    words = of(before["text"], RUN_WORDS) | {"tokenizer": str(Path(name) / "tokenizer")}
+    return of(before, RUN_FIELDS) | {"text": words}
 
 
 def _from_run(name: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

@@ -134,6 +134,13 @@ class Relation:
     same_rxc: jax.Array | None = None
     affinity_rxc: jax.Array | None = None
 
+    @property
+    def negative_rxc(self) -> jax.Array:
+        """Bool: the pairs that push."""
+        if self.own_rxc is None:
+            return self.shown_rxc
+        return self.shown_rxc & ~self.own_rxc & ~self.same_rxc
+
 
 def relate(rule: Rule, row: Ids, column: Ids, *, paired: bool) -> Relation:
     """The relation of rows to columns; `paired` if the columns are of the batch."""

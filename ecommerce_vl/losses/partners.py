@@ -61,16 +61,10 @@ def _draw(rule: Rule, axes, key_bx2, z_row_bxD, z_column_bxD, ids: Ids, scale):
         noise_bxB = jax.vmap(lambda key: jax.random.gumbel(key, logits_bxB.shape[1:]))(key_b)
         return jnp.where(negative_bxB, logits_bxB + noise_bxB, NONE).argmax(axis=1), negative_bxB.any(axis=1)
 
-    for_row = best(key_bx2[:, 0], scale * similar(z_row_bxD, gather(z_column_bxD).T), _negatives(rule, ids, all_ids))
-    for_column = best(
-        key_bx2[:, 1], scale * similar(z_column_bxD, gather(z_row_bxD).T), _negatives(rule, all_ids, ids).T
-    )
+    negative = lambda row, column: relate(rule, row, column, paired=True).negative_rxc
+    for_row = best(key_bx2[:, 0], scale * similar(z_row_bxD, gather(z_column_bxD).T), negative(ids, all_ids))
+    for_column = best(key_bx2[:, 1], scale * similar(z_column_bxD, gather(z_row_bxD).T), negative(all_ids, ids).T)
     return for_row, for_column
-
-
-def _negatives(rule: Rule, row: Ids, column: Ids) -> jax.Array:
-    relation = relate(rule, row, column, paired=True)
-    return relation.shown_rxc & ~relation.own_rxc & ~relation.same_rxc
 
 
 def fetch_rows(tree: Any, index_B: jax.Array, *, mesh: Mesh) -> Any:

@@ -73,14 +73,6 @@ class Tile:
     scale: jax.Array
     relation: Relation
 
-    @property
-    def negative_rxc(self) -> jax.Array:
-        """Bool: the pairs that push."""
-        relation = self.relation
-        if relation.own_rxc is None:
-            return relation.shown_rxc
-        return relation.shown_rxc & ~relation.own_rxc & ~relation.same_rxc
-
 
 def no_sums(n: int) -> Sums:
     """Nothing met yet."""
@@ -110,7 +102,7 @@ def add_sums(sums: Sums, tile: Tile, *, axis: int) -> Sums:
     relation, logits_rxc = tile.relation, tile.logits_rxc
     greatest = lambda chosen_rxc, x_rxc: jnp.where(chosen_rxc, x_rxc, MASKED).max(axis=axis)
     total = lambda chosen_rxc, x_rxc: jnp.where(chosen_rxc, x_rxc, 0.0).sum(axis=axis)
-    negative_n = jnp.maximum(sums.negative_n, greatest(tile.negative_rxc, tile.cosine_rxc))
+    negative_n = jnp.maximum(sums.negative_n, greatest(tile.relation.negative_rxc, tile.cosine_rxc))
     target_n, positive_n = sums.target_n, sums.positive_n
     if relation.own_rxc is not None:
         positive_rxc = (relation.own_rxc | relation.same_rxc) & relation.shown_rxc
@@ -127,7 +119,7 @@ def add_sums(sums: Sums, tile: Tile, *, axis: int) -> Sums:
 
 def add_counts(counts: Counts, tile: Tile, *, before_r: jax.Array, after_r: jax.Array) -> Counts:
     """The counts of rows after a tile; `before_r`, `after_r`: the greatest negative cosine before and with it."""
-    negative_rxc = tile.negative_rxc
+    negative_rxc = tile.relation.negative_rxc
     weight_rxc = jnp.where(negative_rxc, jnp.exp(tile.scale * (tile.cosine_rxc - after_r[:, None])), 0.0)
     fade_r = jnp.exp(tile.scale * (before_r - after_r))
     same_n = counts.same_n

@@ -3,7 +3,7 @@ computation, one random key a row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -94,6 +94,19 @@ def embed_views(
     absent_B = jnp.zeros(len(batch["text_ids"]), bool)
     hidden = {"image": {"has_text": absent_B}, "text": {"has_image": absent_B}, "product": {}}
     return {view: embed({**batch, **hidden[view]}) for view in views}
+
+
+def together(passes: Sequence[Any]) -> Any:
+    """P passes (trees of arrays) over the same rows as one: arrays (B P, ...), the passes of a row side by side.
+
+    So every row stays on its device.
+    """
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays, axis=1).reshape(-1, *arrays[0].shape[1:]), *passes)
+
+
+def apart(tree: Any, passes: int) -> list:
+    """What was made of each pass of `together`."""
+    return [jax.tree.map(lambda x, p=p: x.reshape(-1, passes, *x.shape[1:])[:, p], tree) for p in range(passes)]
 
 
 def row_keys(rng: jax.Array, product_key_B: jax.Array) -> jax.Array:

@@ -33,10 +33,18 @@ from ecommerce_vl.models.cross import CrossEncoder
 from ecommerce_vl.models.heads import WordHead
 from ecommerce_vl.models.joint import IMAGE, States
 from ecommerce_vl.models.recall import RecallHead
-from ecommerce_vl.models.towers import QueryProductTowers, QueryStates
+from ecommerce_vl.models.towers import QueryProductTowers
 from ecommerce_vl.models.transformer import linear, one_of
 from ecommerce_vl.systems import encoders
-from ecommerce_vl.systems.encoders import compute_dtype, joint_encoder, read, row_keys, text_encoder
+from ecommerce_vl.systems.encoders import (
+    apart,
+    compute_dtype,
+    joint_encoder,
+    read,
+    row_keys,
+    text_encoder,
+    together,
+)
 from ecommerce_vl.systems.masking import Chosen, Vocabulary, choose, replace_words, split_keys
 
 VIEWS = (*encoders.VIEWS, "query")
@@ -169,7 +177,7 @@ class QueryRetrieval:
         if "mlm" in self.weights:
             masked_ids, chosen, target = self._mask_words(ids, mask & batch["valid"][:, None], keys, of="query")
             passes.append((masked_ids, mask, path))
-        states = _apart(model.read_queries(*_together(passes)), len(passes))
+        states = apart(model.read_queries(*together(passes)), len(passes))
         out["query"] = model.query_vector(states[0])
         if "mlm" in self.weights:
             token = (model.joint if model.query is None else model.query).token[...]
@@ -223,11 +231,11 @@ class QueryRetrieval:
 
     def _read(self, model, passes: list[tuple], path_B) -> list[States]:
         """The joint states of each pass, all in one call."""
-        image, ids, mask, has_image, has_text, hidden, path = _together([(*one, path_B) for one in passes])
+        image, ids, mask, has_image, has_text, hidden, path = together([(*one, path_B) for one in passes])
         states = model.joint(
             image, ids, mask, has_image_B=has_image, has_text_B=has_text, masked_BxN=hidden, keys_B=path
         )
-        return _apart(states, len(passes))
+        return apart(states, len(passes))
 
     def _mask_words(self, ids_BxL, eligible_BxL, keys, *, of: str):
         """(ids with words replaced, which, what stood there)."""
@@ -373,23 +381,9 @@ def _match(cross: CrossEncoder, query, items, partners, valid_B, mesh) -> tuple[
     other_query = fetch_rows(query, query_at_B, mesh=mesh)
     triples = [(*query, states_BxTxC, shown_BxT), (*query, other_states, other_shown)]
     triples.append((*other_query, states_BxTxC, shown_BxT))
-    logits_Bx3 = cross(*_together(triples)).reshape(-1, 3)
+    logits_Bx3 = cross(*together(triples)).reshape(-1, 3)
     kept = [item_valid_B, valid_B & has_product_B & other_valid_B, item_valid_B & has_query_B]
     kept_Bx3 = jnp.stack(kept, axis=1).astype(jnp.float32)
     signed_Bx3 = logits_Bx3 * jnp.array([1.0, -1.0, -1.0])
     number = jnp.maximum(kept_Bx3.sum(), 1.0)
     return (jax.nn.softplus(-signed_Bx3) * kept_Bx3).sum() / number, ((signed_Bx3 > 0) * kept_Bx3).sum() / number
-
-
-def _together(passes: list[tuple]) -> list[jax.Array]:
-    """Several passes over the same rows as one: arrays (B P, ...), in which the P passes of a row lie side by side.
-
-    So every row stays on its device.
-    """
-    join = lambda *arrays: jnp.stack(arrays, axis=1).reshape(-1, *arrays[0].shape[1:])
-    return [join(*arrays) for arrays in zip(*passes, strict=True)]
-
-
-def _apart(states: States | QueryStates, passes: int) -> list:
-    """The states of each pass again."""
-    return [jax.tree.map(lambda x, p=p: x.reshape(-1, passes, *x.shape[1:])[:, p], states) for p in range(passes)]

@@ -26,7 +26,16 @@ from ecommerce_vl.losses.candidates import Candidates, Ids, Rule
 from ecommerce_vl.losses.contrastive import candidate_loss
 from ecommerce_vl.losses.hinge import locality, match, mean_of_rows, rank_of_rows
 from ecommerce_vl.models.joint_embedding import JointEmbedding
-from ecommerce_vl.systems.encoders import VIEWS, compute_dtype, embed_views, joint_encoder, read, row_keys
+from ecommerce_vl.systems.encoders import (
+    VIEWS,
+    apart,
+    compute_dtype,
+    embed_views,
+    joint_encoder,
+    read,
+    row_keys,
+    together,
+)
 
 
 class Run(NamedTuple):
@@ -111,8 +120,8 @@ class SameStyle:
         products = [
             _product(batch[run.side], run, keys_BxR[:, at]) for run, at in zip(self.runs.values(), places, strict=True)
         ]
-        z_BxRxD = _embed_stacked(model, products, keys_BxR[:, jnp.array(places)])
-        return {name: z_BxRxD[:, r] for r, name in enumerate(self.runs)}
+        vectors = read(model, together(products), keys_B=keys_BxR[:, jnp.array(places)].reshape(-1))
+        return dict(zip(self.runs, apart(vectors, len(products)), strict=True))
 
     def contrast(self, model: JointEmbedding, encoded, batch, extra, mesh):
         """The losses of the global batch of pairs; rows count by their weight, views where the product has them."""
@@ -232,16 +241,6 @@ def _product(side, run: Run, keys_B: jax.Array) -> dict[str, jax.Array]:
         product["text_mask"] = jax.vmap(_drop_tokens)(product["text_mask"], keys_B)
     shown = {"has_image": run.image, "has_text": run.text}
     return product | {name: side[name] & flag for name, flag in shown.items()}
-
-
-def _embed_stacked(model: JointEmbedding, products: list[dict[str, jax.Array]], keys_BxR) -> jax.Array:
-    """Vectors (B,R,D) of R products a row. They are stacked within the row, so that none leaves its device."""
-    B, R = len(products[0]["image"]), len(products)
-    flat = {
-        name: jnp.stack([product[name] for product in products], axis=1).reshape(B * R, *products[0][name].shape[1:])
-        for name in products[0]
-    }
-    return read(model, flat, keys_B=keys_BxR.reshape(-1)).reshape(B, R, -1)
 
 
 def _has(side, *, image: bool = True, text: bool = True) -> jax.Array:

@@ -255,13 +255,15 @@ class Augment:
         height = min(1.0, np.sqrt(area / ratio)) * image.height
         left, top = rng.uniform(0, image.width - width), rng.uniform(0, image.height - height)
         box = (left, top, left + width, top + height)
-        pixels = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0))
+        view = image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0)
         if rng.random() < self.mirror:
-            pixels = pixels[:, ::-1]
-        if self.light:
-            brightness, contrast = rng.uniform(1 - self.light, 1 + self.light, 2)
-            centre = pixels.mean()
-            # A table of the 256 values: float arrays of a whole picture cost up to thirty times as much.
-            table = (np.arange(256, dtype=np.float32) - centre) * contrast + centre * brightness
-            pixels = np.take(np.clip(table, 0, 255).astype(np.uint8), pixels)
-        return np.ascontiguousarray(pixels)
+            view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        pixels = np.asarray(view)
+        if not self.light:
+            return pixels
+        brightness, contrast = rng.uniform(1 - self.light, 1 + self.light, 2)
+        centre = pixels.sum(dtype=np.uint64) / pixels.size
+        # A table of the 256 values: float arrays of a whole picture cost up to thirty times as much.
+        table = (np.arange(256, dtype=np.float32) - centre) * contrast + centre * brightness
+        lit = pixels.tobytes().translate(np.clip(table, 0, 255).astype(np.uint8).tobytes())
+        return np.frombuffer(lit, np.uint8).reshape(pixels.shape)

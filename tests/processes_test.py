@@ -369,3 +369,36 @@ def test_the_others_learn_why_one_left_and_who_hangs(sample_data, tmp_path):
     finally:
         os.kill(running[1].pid, signal.SIGKILL)
     assert status not in (0, None) and "process 1 (" in text
+
+
+LOADED = """
+import sys
+import numpy as np
+import ecommerce_vl as vl
+from ecommerce_vl.training.place import find_place
+from ecommerce_vl.training.processes import join
+place = find_place(sys.argv[1], 2, int(sys.argv[2]))
+with join(place, roll_call_s=60, heartbeat_s=20, hang_s=0, say=print, log=print):
+    encoder = vl.load(sys.argv[3], log=print)
+    print("read", encoder.digest, float(np.abs(encoder.embed_texts(["red ball"])).sum()))
+"""
+
+
+@pytest.mark.slow
+def test_each_of_two_processes_reads_a_run(sample_data, tmp_path):
+    """As one that begins from the parameters of a run does (`config.init.run`)."""
+    ((status, text),) = finish(start(tiny(sample_data, total_samples=32), tmp_path / "run", devices=1))
+    assert status == 0, text
+    address = f"localhost:{free_port()}"
+    env = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-u", "-c", LOADED, address, str(i), str(tmp_path / "run")],
+            cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for i in range(2)
+    ]  # fmt: skip
+    ends = finish(*running, timeout=120)
+    assert [status for status, _ in ends] == [0, 0], ends
+    told = {line for _, text in ends for line in text.splitlines() if line.startswith("read")}
+    assert len(told) == 1, told

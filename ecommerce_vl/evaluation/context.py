@@ -87,6 +87,11 @@ class Context:
         """`SPLITS` without one that is measured itself, so that no product comes twice: the measured one first."""
         return tuple(name for name in SPLITS if name == "test" or self.split(name) is not self.test)
 
+    def everything(self) -> EmbeddedProducts:
+        """The products of all splits, those that are measured first."""
+        parts = [self.split(name) for name in self.distinct_splits]
+        return self._once(("everything",), lambda: EmbeddedProducts.joined(parts))
+
     def methods(self, view: str, *, without: Sequence[str] = ()) -> tuple[str, ...]:
         """The methods with vectors in `view`, the model first; `without` those that a task has no use for."""
         found = [MODEL, "random"]

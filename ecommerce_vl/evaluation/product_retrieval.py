@@ -27,7 +27,7 @@ def run(context: Context, results: Results) -> None:
             pool = retrieval.pool(context.test, setting=setting)
             measure(context, results, setting=setting, pool=pool)
             if setting.exclude_self and setting.document_view == "product":
-                _measure_sizes(context, results, setting=setting, pool=pool)
+                _measure_sizes(context, results, setting=setting)
     related = any(key.startswith("same_") for key in results.grids)
     if not related and not retrieval.missing(context.test, setting=SAME_LEAF):
         _show(context, results, setting=SAME_LEAF)
@@ -51,16 +51,19 @@ def measure(context: Context, results: Results, *, setting: retrieval.Setting, p
             _show(context, results, setting=setting, pool=pool, ranking=ranking)
 
 
-def _measure_sizes(context: Context, results: Results, *, setting: retrieval.Setting, pool: retrieval.Pool) -> None:
-    """`…/gallery=N/hit@10`: the same queries among ever more products that answer none of them.
+def _measure_sizes(context: Context, results: Results, *, setting: retrieval.Setting) -> None:
+    """`…/gallery=N/hit@10`: the same queries among ever more products of all splits, which answer none of them.
 
-    Queries are drawn until their answers fill half of the smallest gallery; nothing is measured on fewer products.
+    Queries are drawn of the measured products until their answers fill half of the smallest gallery; nothing is
+    measured on fewer products. `distractors` is the share of a gallery that is of other splits.
     """
+    products, view = context.everything(), setting.document_view
+    pool = retrieval.pool(products, setting=setting)
     sizes = [size for size in GALLERY_SIZES if size < len(pool.documents)]
     if not sizes:
         return
     random = np.random.default_rng(context.seed)
-    order = random.permutation(pool.queries)
+    order = random.permutation(pool.queries[pool.queries < len(context.test)])
     labels = pool.labels[pool.documents]
     _, first, members = np.unique(labels, return_index=True, return_counts=True)
     members_of = dict(zip(labels[first].tolist(), members.tolist(), strict=True))
@@ -80,9 +83,11 @@ def _measure_sizes(context: Context, results: Results, *, setting: retrieval.Set
     for size in [*sizes, len(pool.documents)]:
         documents = np.sort(np.concatenate([pool.documents[related], others[: size - int(related.sum())]]))
         part = dataclasses.replace(pool, queries=np.sort(drawn), documents=documents)
-        ranking = _rank(context, method=MODEL, pool=part, setting=setting)
+        vectors = {"query_vectors": products.vectors[setting.query_view], "document_vectors": products.vectors[view]}
+        ranking = retrieval.rank(part, products=products, setting=setting, **vectors)
         found = retrieval.measure(ranking, pool=part, setting=setting, seed=context.seed)["hit@10"]
-        results.add(f"{setting.key}/gallery={size}", {"hit@10": found})
+        shared = {"distractors": float((documents >= len(context.test)).mean())}
+        results.add(f"{setting.key}/gallery={size}", {"hit@10": found | shared})
         points.append((float(size), found["value"], found["low"], found["high"]))
     results.figures[f"{setting.key}/gallery"] = Curve(
         x_label="products in the gallery", y_label="hit@10", series={"hit@10": tuple(points)}, log_x=True

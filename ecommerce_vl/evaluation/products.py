@@ -92,6 +92,16 @@ class EmbeddedProducts:
             vectors={view: vectors[rows] for view, vectors in self.vectors.items()},
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence["EmbeddedProducts"]) -> "EmbeddedProducts":
+        """The products of several splits of one catalog, in their order, with the views that all of them have."""
+        views = [view for view in VIEWS if all(view in part.vectors for part in parts)]
+        return cls(
+            **{name: [value for part in parts for value in getattr(part, name)] for name in _LISTS},
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS},
+            vectors={view: np.concatenate([part.vectors[view] for part in parts]) for view in views},
+        )
+
     def labels(self, relation: str) -> np.ndarray:
         """Int64 (N,): equal exactly where two products are related by `relation`; every unknown has its own label."""
         if relation not in RELATIONS:

@@ -98,6 +98,12 @@ class PreparedData:
         table = self.index.filter(pc.equal(self.index["split"], split))
         return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 
+    def seller_keys(self, split: str) -> np.ndarray:
+        """Int32 (N,), equal for products of one seller, in the order of `rows`."""
+        table = pq.read_table(self.folder / "index.parquet", columns=["split", "seller_id"])
+        sellers = table.filter(pc.equal(table["split"], split))["seller_id"]
+        return sellers.combine_chunks().dictionary_encode().indices.to_numpy()
+
     def records(self, split: str, *, pairs_only: bool = False) -> Records:
         """The records of one split; `pairs_only` shows those that have a picture and a title."""
         rows = self.rows(split)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import grain
 import numpy as np
@@ -31,7 +32,8 @@ def training_order(
     """The natural order where both options are off (0 and 1), else the weighted one.
 
     Args:
-      keys: `catalog_key` and `category_key`, int64 (N,), of the rows to draw from; negative is unknown.
+      keys: `catalog_key` and `category_key`, int64 (N,), of the rows to draw from; negative is unknown. With
+        `seller_key` (N,), the two listings of a pair are of different sellers where their catalog has several.
       batch_size: of the global batch, into which pairs are fitted.
       seed: of the order.
       catalog_pairs: share of rows that are drawn two and two, different listings of one catalog.
@@ -110,6 +112,7 @@ class WeightedOrder:
         seed: int,
         catalog_pairs: float,
         category_power: float,
+        seller_key: np.ndarray | None = None,
     ):
         self._batch_size = batch_size
         self._num_pairs = int(catalog_pairs * batch_size / 2)
@@ -117,10 +120,9 @@ class WeightedOrder:
         weight_C = np.bincount(category_N).astype(float) ** category_power
         share_C = weight_C / weight_C.sum()
         if catalog_pairs:
-            self._listings = _listings_by_catalog(catalog_key)
-            _check_pairs(catalog_pairs, self._num_pairs, len(self._listings[1]), batch_size=batch_size)
-            listing_L, first_K, _ = self._listings
-            category_K = category_N[listing_L[first_K]]
+            self._listings = Listings.of(catalog_key, np.zeros_like(catalog_key) if seller_key is None else seller_key)
+            _check_pairs(catalog_pairs, self._num_pairs, len(self._listings.first_K), batch_size=batch_size)
+            category_K = category_N[self._listings.row_L[self._listings.first_K]]
             paired_C = np.where(np.bincount(category_K, minlength=len(share_C)) > 0, share_C, 0.0)
             paired_C /= paired_C.sum()
             self._catalogs = Deck(category_K, paired_C, seed=seed)
@@ -139,21 +141,51 @@ class WeightedOrder:
 
     def _listing(self, pair: int, side: int) -> int:
         """One of the two listings of a pair; pass after pass, a large catalog comes with all its pairs of listings."""
-        listing_L, first_K, size_K = self._listings
         catalog = self._catalogs[pair]
-        size, cycle = int(size_K[catalog]), pair // len(self._catalogs)
-        place = cycle + side * (1 + cycle // size % (size - 1))
-        return int(listing_L[first_K[catalog] + place % size])
+        return self._listings.row(catalog, pair // len(self._catalogs), side)
 
 
-def _listings_by_catalog(catalog_key_N: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of the K catalogs of two listings or more, int32 (L,); the first of each catalog and their number, (K,)."""
-    known_L = np.flatnonzero(catalog_key_N >= 0)
-    _, catalog_L, size = np.unique(catalog_key_N[known_L], return_inverse=True, return_counts=True)
-    paired_L = size[catalog_L] > 1
-    rows_L = known_L[paired_L][np.argsort(catalog_L[paired_L], kind="stable")]
-    size_K = size[size > 1]
-    return rows_L.astype(np.int32), np.cumsum(size_K) - size_K, size_K
+class Listings(NamedTuple):
+    """The L listings of the K catalogs that have two or more, catalog by catalog and there seller by seller.
+
+    Args:
+      row_L: int32, of each listing.
+      begin_L, end_L: where the listings of its seller begin and end within its catalog.
+      first_K, size_K: the first listing of each catalog, and their number.
+    """
+
+    row_L: np.ndarray
+    begin_L: np.ndarray
+    end_L: np.ndarray
+    first_K: np.ndarray
+    size_K: np.ndarray
+
+    @classmethod
+    def of(cls, catalog_key_N: np.ndarray, seller_key_N: np.ndarray) -> Listings:
+        """Those of rows with these keys; a negative catalog is none."""
+        known_L = np.flatnonzero(catalog_key_N >= 0)
+        _, catalog_L, size = np.unique(catalog_key_N[known_L], return_inverse=True, return_counts=True)
+        paired_L = size[catalog_L] > 1
+        row_L, catalog_L = known_L[paired_L], catalog_L[paired_L]
+        order = np.lexsort((seller_key_N[row_L], catalog_L))  # stable
+        row_L, catalog_L = row_L[order], catalog_L[order]
+        size_K = size[size > 1]
+        first_K = np.cumsum(size_K) - size_K
+        seller_L = seller_key_N[row_L]
+        starts = np.flatnonzero(np.append(True, (np.diff(catalog_L) != 0) | (np.diff(seller_L) != 0))[: len(row_L)])
+        lengths = np.diff(np.append(starts, len(row_L)))
+        begin_L = np.repeat(starts, lengths) - np.repeat(first_K, size_K)
+        return cls(row_L.astype(np.int32), begin_L, begin_L + np.repeat(lengths, lengths), first_K, size_K)
+
+    def row(self, catalog: int, cycle: int, side: int) -> int:
+        """The left (0) or right (1) listing of a catalog the `cycle`-th time that it is drawn."""
+        first, size = int(self.first_K[catalog]), int(self.size_K[catalog])
+        place = cycle % size
+        if side:
+            begin, end = int(self.begin_L[first + place]), int(self.end_L[first + place])
+            others = size - (end - begin)
+            place = end + cycle // size % others if others else place + 1 + cycle // size % (size - 1)
+        return int(self.row_L[first + place % size])
 
 
 def _check_pairs(catalog_pairs: float, num_pairs: int, num_catalogs: int, *, batch_size: int) -> None:

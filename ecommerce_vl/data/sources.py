@@ -15,6 +15,7 @@ from ecommerce_vl.data.item_pairs import ItemPairs
 from ecommerce_vl.data.mismatch import COLUMNS, MismatchedOrder, MixedRecords
 from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.data.query_pairs import QueryPairs
+from ecommerce_vl.data.sampling import COLUMNS as SAMPLING_COLUMNS
 from ecommerce_vl.data.sampling import Order, keys_of, training_order
 from ecommerce_vl.errors import UserError
 
@@ -73,8 +74,11 @@ class Products:
         for name in SHARES:
             if not 0.0 <= options[name] <= 1.0:
                 raise ValueError(f"data.{name} is {options[name]}; expected 0 to 1")
+        names = SAMPLING_COLUMNS
+        if options["catalog_pairs"]:
+            rows, names = rows | {"seller_key": self._data.seller_keys("train")}, (*names, "seller_key")
         order = training_order(
-            keys_of(rows, self._positions),
+            keys_of(rows, self._positions, names=names),
             batch_size=batch_size,
             seed=seed,
             **{name: options[name] for name in ("catalog_pairs", "category_power")},

@@ -101,6 +101,16 @@ def test_a_large_catalog_comes_with_all_its_pairs():
     assert len({(order[2 * step], order[2 * step + 1]) for step in range(12)}) == 12
 
 
+def test_the_two_of_a_pair_are_of_different_sellers_where_their_catalog_has_several():
+    seller = np.array([0, 1, 0, 0, 2, 2])
+    keys = {"catalog_key": np.array([5, 5, 5, 5, 6, 6]), "category_key": np.zeros(6, int), "seller_key": seller}
+    order = training_order(keys, batch_size=4, seed=0, catalog_pairs=1.0, category_power=1.0)
+    rows = np.array([order[at] for at in range(4 * 40)]).reshape(-1, 2)
+    of_5 = {tuple(pair) for pair in rows.tolist() if pair[0] < 4}
+    assert of_5 == {(0, 1), (2, 1), (3, 1), (1, 0), (1, 2), (1, 3)}, "all pairs of two sellers, and no others"
+    assert {tuple(pair) for pair in rows.tolist() if pair[0] >= 4} == {(4, 5), (5, 4)}, "one seller has both"
+
+
 def test_both_off_is_the_natural_order():
     keys = {"catalog_key": np.arange(100), "category_key": np.zeros(100, int)}
     order = training_order(keys, batch_size=8, seed=3, **NATURAL)

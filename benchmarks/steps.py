@@ -13,11 +13,8 @@ from ml_collections import ConfigDict
 from configs import eclip
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.mesh import batch_sharding, make_mesh
-from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
+from ecommerce_vl.training.program import make_program
 from ecommerce_vl.training.schedule import make_stages
-from ecommerce_vl.training.state import define_model, make_state
-from ecommerce_vl.training.step import make_train_step
-from ecommerce_vl.training.streams import rows_per_stream
 
 
 def small_config(*, batch: int, size: int, width: int, depth: int) -> ConfigDict:
@@ -36,14 +33,8 @@ def make_step(config: ConfigDict, *, streams: int = 1) -> tuple[Any, Callable, M
     """A fresh state, the step as the loop compiles it, and its mesh over all devices."""
     mesh = make_mesh(**config.mesh, batch_size=config.batch_size)
     system = build_system(config, vocab_size=config.text.vocab_size)
-    optimizer = make_optimizer(config.optimizer, schedule=learning_rate(config.optimizer, make_stages(config)))
-    abstract, init = make_state(system, optimizer, seed=0, mesh=mesh)
-    rows = rows_per_stream(streams=streams, batch_size=config.batch_size, num_devices=mesh.size)
-    graphdef, _ = define_model(system)
-    step = make_train_step(
-        system, graphdef, optimizer, abstract_state=abstract, seed=0, mesh=mesh, rows_per_stream=rows
-    )
-    return init(), step, mesh
+    program = make_program(config.to_dict() | {"streams": streams}, system, mesh=mesh, stages=make_stages(config))
+    return program.init(), program.step, mesh
 
 
 def random_batch(config: ConfigDict, mesh: Mesh | None = None) -> dict:

@@ -19,11 +19,8 @@ from ecommerce_vl.planning.flops import Flops, count_flops, flops_of
 from ecommerce_vl.planning.topology import Topology, plan_mesh
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.mesh import batch_sharding
-from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
+from ecommerce_vl.training.program import make_program
 from ecommerce_vl.training.schedule import make_stages
-from ecommerce_vl.training.state import define_model, make_state
-from ecommerce_vl.training.step import make_train_step
-from ecommerce_vl.training.streams import rows_per_stream
 from ecommerce_vl.training.workdir import naming_the_key
 
 SPECIAL_IDS = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "mask": 3}  # of a tokenizer that is trained on the catalog
@@ -137,22 +134,8 @@ def _define(config, mesh: Mesh):
     """(step, abstract state, abstract batch): everything that this room takes from the training."""
     with naming_the_key(config):
         system = build_system(config, vocab_size=config["text"]["vocab_size"], special_ids=SPECIAL_IDS)
-        schedule = learning_rate(config["optimizer"], make_stages(config))
-        stream_rows = rows_per_stream(streams=config["streams"], batch_size=config["batch_size"], num_devices=mesh.size)
-        optimizer = make_optimizer(config["optimizer"], schedule=schedule)
-        graphdef, _ = define_model(system)
-        state, _ = make_state(system, optimizer, seed=config["seed"], mesh=mesh)
-    step = make_train_step(
-        system,
-        graphdef,
-        optimizer,
-        abstract_state=state,
-        seed=config["seed"],
-        mesh=mesh,
-        rows_per_stream=stream_rows,
-        locked=config["optimizer"].get("locked", ()),
-    )
-    return step, state, abstract_batch(config, mesh)
+        program = make_program(config, system, mesh=mesh, stages=make_stages(config))
+    return program.step, program.state, abstract_batch(config, mesh)
 
 
 def abstract_batch(config, mesh: Mesh) -> dict[str, Any]:

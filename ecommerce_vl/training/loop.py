@@ -30,14 +30,13 @@ from ecommerce_vl.training.checkpoint import Checkpoints
 from ecommerce_vl.training.initial import Initial, start_from
 from ecommerce_vl.training.inputs import example_reader, run_tokenizer
 from ecommerce_vl.training.mesh import batch_sharding, make_mesh
-from ecommerce_vl.training.optimizer import RULES, learning_rate, make_optimizer
+from ecommerce_vl.training.optimizer import RULES
 from ecommerce_vl.training.period import Period, check_finite
 from ecommerce_vl.training.preemption import Preemption
 from ecommerce_vl.training.processes import ALONE, Alone, Team
+from ecommerce_vl.training.program import make_program
 from ecommerce_vl.training.quick_evaluation import Measure, QuickEvaluation
 from ecommerce_vl.training.schedule import Stage, make_stages
-from ecommerce_vl.training.state import define_model, make_state
-from ecommerce_vl.training.step import make_train_step
 from ecommerce_vl.training.streams import rows_per_stream
 from ecommerce_vl.training.writer import MetricWriter, NoWriter
 
@@ -88,7 +87,8 @@ def _train(
     mesh = make_mesh(**config["mesh"], batch_size=batch_size)
     with workdirs.naming_the_key(config):
         stages = make_stages(config)
-        stream_rows = rows_per_stream(streams=config["streams"], batch_size=batch_size, num_devices=mesh.size)
+        # Told before a tokenizer is trained.
+        rows_per_stream(streams=config["streams"], batch_size=batch_size, num_devices=mesh.size)
     num_steps = stages[-1].end_step
     data = PreparedData(config["data"]["path"])
     source = open_source(data, config["data"])
@@ -132,13 +132,10 @@ def _train(
     # -- Model, optimizer, state -------------------------------------------------------------------------------------
     with workdirs.naming_the_key(config):
         system = build_system(config, vocab_size=tokenizer.vocab_size, special_ids=tokenizer.special_ids)
-        schedule = learning_rate(config["optimizer"], stages)
-        optimizer = make_optimizer(config["optimizer"], schedule=schedule)
-        graphdef, abstract_params = define_model(system)
-        abstract_state, init = make_state(system, optimizer, seed=config["seed"], mesh=mesh)
-    restored = checkpoints.restore_latest(abstract_state)
+        program = make_program(config, system, mesh=mesh, stages=stages)
+    restored = checkpoints.restore_latest(program.state)
     if restored is None:
-        state = init()
+        state = program.init()
         if initial is not None:
             state = start_from(state, initial, keep=workdir if team.is_main else None, log=log)
     else:
@@ -152,7 +149,7 @@ def _train(
     if team.is_main and (not has_checkpoint or not (workdir / "config.json").exists()):
         workdirs.write_identity(workdir, config, fingerprint=data.fingerprint)
     start = int(state.step)
-    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(abstract_params))
+    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(program.state.params))
     log(
         f"model    {config['system']} · {num_parameters / 1e6:.2f} M parameters · "
         f"vocabulary {tokenizer.vocab_size:,} · "
@@ -163,16 +160,6 @@ def _train(
         log(f"resume   step {start:,} of {num_steps:,} in {workdir}, with the same order of products")
 
     # -- Loop --------------------------------------------------------------------------------------------------------
-    train_step = make_train_step(
-        system,
-        graphdef,
-        optimizer,
-        abstract_state=abstract_state,
-        seed=config["seed"],
-        mesh=mesh,
-        rows_per_stream=stream_rows,
-        locked=config["optimizer"].get("locked", ()),
-    )
     evaluate_every = config["evaluate"]["every_steps"] if measure else 0
     evaluate = evaluate_every and QuickEvaluation(
         data,
@@ -181,8 +168,8 @@ def _train(
         pipeline=pipeline,
         tokenizer=tokenizer,
         system=system,
-        graphdef=graphdef,
-        param_shardings=jax.tree.map(lambda leaf: leaf.sharding, abstract_state.params),
+        graphdef=program.graphdef,
+        param_shardings=jax.tree.map(lambda leaf: leaf.sharding, program.state.params),
         mesh=mesh,
         measure=measure,
         log=log,
@@ -200,7 +187,7 @@ def _train(
     )
     batches = _batches_from(start, stages, read)
     sharding = batch_sharding(mesh)
-    period = Period(start, stages=stages, schedule=schedule, shown=system.shown, log=log)
+    period = Period(start, stages=stages, schedule=program.schedule, shown=system.shown, log=log)
     pending, saved = None, start
     outcome = FINISHED
     guard = contextlib.ExitStack()
@@ -214,7 +201,7 @@ def _train(
             if batch is not None:
                 with jax.transfer_guard("allow"):  # with several processes jax counts it as implicit
                     batch = jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
-                state, metrics = train_step(state, batch)
+                state, metrics = program.step(state, batch)
             done = step + (batch is not None)
             stop = team.stops_at(done, preemption.signal_name)
             last = done == num_steps

@@ -27,7 +27,6 @@ from PIL import Image
 
 from ecommerce_vl.data.images import ImageDefect, ImagePipeline, to_rgb
 from ecommerce_vl.data.product_ids import NO_ID, id_row
-from ecommerce_vl.data.text import TextTemplate
 from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
@@ -79,11 +78,7 @@ def load(workdir: str | Path, *, step: int | None = None, log: Callable[[str], N
         raise UserError(untrained)
     state, meta = restored
     token_digest = tokenizer_digest(workdir / "tokenizer")
-    if token_digest != meta["tokenizer"]:
-        raise UserError(
-            f"{workdir}/tokenizer is not the one that the checkpoint was trained with (digest {token_digest[:12]}, "
-            f"expected {meta['tokenizer'][:12]}); put the original tokenizer.json back"
-        )
+    workdirs.check_tokenizer(workdir, found=token_digest, expected=meta["tokenizer"])
     return Encoder(
         config,
         system=system,
@@ -132,7 +127,6 @@ class Encoder:
         """
         self.config, self.batch_size, self.params, self.step = config, BATCH_SIZE, params, step
         self.pipeline, self.tokenizer, self.text, self.data, self.digest = pipeline, tokenizer, text, data, digest
-        self.template = TextTemplate(fields=(), field_dropout=0.0)
         length = config.get("text", {}).get("query_length")
         self._query_tokenizer = tokenizer.of_length(length) if length else None
         self._id_rows = config.get("data", {}).get("id_rows", 0)
@@ -145,6 +139,11 @@ class Encoder:
             lambda params, batch, views: system.embed(nnx.merge(graphdef, params), batch, views),
             static_argnames="views",
         )
+
+    @property
+    def reads_both(self) -> bool:
+        """Whether a picture and words are read in one pass, by one encoder."""
+        return self.fusion["kind"] == "joint encoder"
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -175,11 +174,11 @@ class Encoder:
 
         Errors: UserError for a path where there is no file.
         """
-        return self._run(**_inputs(records, self.template), views=("product",))["product"]
+        return self._run(**_inputs(records), views=("product",))["product"]
 
     def embed_views(self, records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """Vectors (N,D) of the views "image", "text" and "product" in one pass; NaN where the modality is absent."""
-        return self._run(**_inputs(records, self.template), views=("image", "text", "product"))
+        return self._run(**_inputs(records), views=("image", "text", "product"))
 
     def embed_images(self, images: Sequence[ImageLike]) -> np.ndarray:
         """One vector (N,D) float32 a picture: encoded bytes, a path, or a PIL image.
@@ -231,7 +230,7 @@ class Encoder:
             return fine_tune_classifier(
                 lambda params, batch: self._embed(params, batch, (view,))[view],
                 self.params,
-                lambda records: self._batch(**_inputs(records, self.template), pool=pool, strict=False),
+                lambda records: self._batch(**_inputs(records), pool=pool, strict=False),
                 train=train,
                 validation=validation,
                 test=test,
@@ -255,7 +254,7 @@ class Encoder:
         Errors: UserError that names the first picture that cannot be read; ValueError for a `text_weight` where a
           joint encoder has none.
         """
-        if self.fusion["kind"] == "joint encoder":
+        if self.reads_both:
             if text_weight is not None:
                 raise ValueError(f"text_weight is {text_weight}; {self.name} reads both in one pass, without a weight")
             return self._run(images, texts, views=("product",), strict=True)["product"]
@@ -323,11 +322,11 @@ class Encoder:
             return None
 
 
-def _inputs(records: Sequence[Mapping[str, Any]], template: TextTemplate) -> dict[str, list]:
-    """The main pictures, the texts and the ids of records, empty where there is none."""
+def _inputs(records: Sequence[Mapping[str, Any]]) -> dict[str, list]:
+    """The main pictures, the titles and the ids of records, empty where there is none."""
     return {
         "images": [_main_picture(record) for record in records],
-        "texts": [template.title({"title": record.get("title") or ""}) for record in records],
+        "texts": [record.get("title") or "" for record in records],
         "product_ids": [record.get("id") or "" for record in records],
     }
 

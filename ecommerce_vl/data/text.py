@@ -35,10 +35,6 @@ class TextTemplate:
         if unknown:
             raise ValueError(f"text.fields has {', '.join(unknown)}; expected some of {', '.join(FIELDS)}")
 
-    def title(self, record: Mapping[str, str]) -> str:
-        """The text of evaluation and search: the title alone."""
-        return record["title"]
-
     def enriched(self, record: Mapping[str, str], *, rng: np.random.Generator | None = None) -> str:
         """The title and its fields; with `rng`, with dropout. Empty if the record has no title."""
         title = record["title"]

@@ -15,8 +15,9 @@ from PIL import Image, UnidentifiedImageError
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from ecommerce_vl.evaluation.lexical import WORD
+
 RANDOM_DIMENSION = 32
-_WORD = r"\b\w+\b"  # single characters count: sizes and model numbers are made of them
 _SIDE = 64  # pixels a side that a picture is reduced to
 _LAYOUT = 8  # cells a side
 _ORIENTATIONS = 9
@@ -38,15 +39,15 @@ def tfidf_vectors(titles: Sequence[str], *, fitted_on: Sequence[str]) -> csr_mat
     Vocabulary and idf come from `fitted_on`: the gallery itself for retrieval (as a search index would), the train
     split for classification. A title that shares no term with it is a zero row, which ties with everything.
     """
-    if not any(re.search(_WORD, title) for title in fitted_on):
+    if not any(re.search(WORD, title) for title in fitted_on):
         return csr_matrix((len(titles), 1))
-    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=_WORD)
+    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=WORD)
     return vectorizer.fit(fitted_on).transform(titles)
 
 
 def character_tfidf_vectors(titles: Sequence[str], *, fitted_on: Sequence[str]) -> csr_matrix:
     """CSR float64 (N, terms): TF-IDF of 2 to 4 characters within words: typing errors and spelling still agree."""
-    if not any(re.search(_WORD, title) for title in fitted_on):
+    if not any(re.search(WORD, title) for title in fitted_on):
         return csr_matrix((len(titles), 1))
     vectorizer = TfidfVectorizer(sublinear_tf=True, analyzer="char_wb", ngram_range=(2, 4))
     return vectorizer.fit(fitted_on).transform(titles)

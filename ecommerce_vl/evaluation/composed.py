@@ -66,7 +66,7 @@ def run(context: Context, results: Results) -> None:
             continue
         for setting, queries, chosen in _compositions(context, method, flips):
             _measure(context, results, flips, setting=setting, method=method, queries=queries, chosen=chosen)
-    if not _reads_both(context.encoder):
+    if not _reads_both(context):
         results.skip("composed/joint", "this encoder does not read a picture and words together")
 
 
@@ -109,15 +109,15 @@ def _compositions(context: Context, method: str, flips: Flips) -> Iterator[tuple
     yield "sum", compose(image, words, strength), {"lambda": strength}
     yield "image_only", image, {}
     yield "words_only", words, {}
-    if method == MODEL and _reads_both(context.encoder):
+    if method == MODEL and _reads_both(context):
         pictures = [context.test.images[row] for row in flips.queries]
         if all(pictures):
             yield "joint", context.encoder.embed_composed(pictures, flips.words), {}
 
 
-def _reads_both(encoder) -> bool:
-    """Whether a picture and words go through one encoder; the composition of two towers is the row `sum`."""
-    return getattr(encoder, "fusion", {}).get("kind") == "joint encoder"
+def _reads_both(context: Context) -> bool:
+    """Whether one encoder reads a picture and words; the composition of two towers is the row `sum`."""
+    return getattr(context.encoder, "reads_both", False)
 
 
 def compose(image_QxD: np.ndarray, words_QxD: np.ndarray, strength: float) -> np.ndarray:

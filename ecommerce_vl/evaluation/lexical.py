@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
-_WORD = r"\b\w+\b"  # single characters count: sizes and model numbers are made of them
+WORD = r"\b\w+\b"  # single characters count: sizes and model numbers are made of them
 K1, B = 1.2, 0.75  # the customary saturation and length normalisation
 
 
@@ -20,7 +20,7 @@ class Bm25:
     """
 
     def __init__(self, texts: Sequence[str]):
-        self._counter = CountVectorizer(token_pattern=_WORD)
+        self._counter = CountVectorizer(token_pattern=WORD)
         try:
             counts = self._counter.fit_transform(texts).astype(np.float64).tocsr()
         except ValueError:  # no text has a word

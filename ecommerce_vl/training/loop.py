@@ -288,12 +288,7 @@ def validate(config: Mapping[str, Any]) -> None:
 
 
 def _check_same_run(meta: Mapping[str, Any], unit: Mapping[str, Any], *, workdir: Path) -> None:
-    if meta["tokenizer"] != unit["tokenizer"]:
-        raise UserError(
-            f"{workdir}/tokenizer is not the one that the checkpoint was trained with "
-            f"(digest {unit['tokenizer'][:12]}, expected {meta['tokenizer'][:12]}); "
-            f"put the original tokenizer.json back, or name another --workdir"
-        )
+    workdirs.check_tokenizer(workdir, found=unit["tokenizer"], expected=meta["tokenizer"])
     workdirs.check_fingerprint(found=unit["data"]["fingerprint"], expected=meta["data"]["fingerprint"])
     if unit["data"]["digest"] != meta["data"].get("digest", ""):  # none before there were pairs
         raise UserError(

@@ -103,6 +103,15 @@ def check_fingerprint(*, found: str, expected: str) -> None:
         )
 
 
+def check_tokenizer(workdir: Path, *, found: str, expected: str) -> None:
+    """Errors: UserError if the tokenizer of the directory is not that of the checkpoint, by their digests."""
+    if found != expected:
+        raise UserError(
+            f"{workdir}/tokenizer is not the one that the checkpoint was trained with (digest {found[:12]}, expected "
+            f"{expected[:12]}); put the original tokenizer.json back, or name another --workdir"
+        )
+
+
 def write_identity(workdir: Path, config: Mapping[str, Any], *, fingerprint: str) -> None:
     """Records whose directory this is; only once the start can no longer fail, and config.json last."""
     write_json(workdir / "versions.json", versions())

@@ -1,7 +1,6 @@
 """Colour flips: what is asked, the composition, and numbers counted by hand."""
 
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -88,7 +87,7 @@ def test_composition_keeps_unit_rows_and_the_picture_where_words_cancel_it():
 
 def test_an_encoder_that_composes_is_measured_beside_the_sum(splits, known):
     class Joint(type(known["encoder"])):
-        fusion: ClassVar = {"kind": "joint encoder"}
+        reads_both = True
 
         def embed_composed(self, images, texts):
             assert all(isinstance(image, bytes) for image in images)

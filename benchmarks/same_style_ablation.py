@@ -17,7 +17,7 @@ import numpy as np
 import ecommerce_vl as vl
 from benchmarks.ablation import ablate, arguments
 from configs import same_style
-from ecommerce_vl.data.logs.mining import SUMMARY, mine_logs
+from ecommerce_vl.data.logs.mining import SUMMARY, TABLES, mine_logs
 from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.evaluation import embedding, judged_pairs
 
@@ -64,7 +64,7 @@ def mined_anew(arm: str, args) -> Path:
     folder = args.out / f"data-{arm}"
     folder.mkdir(parents=True, exist_ok=True)
     for file in args.data.iterdir():
-        own = file.name in ("item_pairs.parquet", "query_pairs.parquet", SUMMARY)
+        own = file.name in (*TABLES, SUMMARY)
         if not own and not (folder / file.name).exists():
             (folder / file.name).symlink_to(file.resolve())
     if not (folder / SUMMARY).exists():

@@ -19,6 +19,7 @@ from ecommerce_vl.data import shards
 from ecommerce_vl.data.assembly import RUNNERS, assemble, shards_of
 from ecommerce_vl.data.curation import CurationSettings, curate, is_size
 from ecommerce_vl.data.ingest import IngestSettings, ingest
+from ecommerce_vl.data.logs.mining import TABLES as LOG_TABLES
 from ecommerce_vl.data.logs.settings import from_config
 from ecommerce_vl.data.prepared import SUMMARY, read_summary
 from ecommerce_vl.data.record import ALIASES
@@ -30,7 +31,7 @@ FORMAT_VERSION = 3  # raise when the same feed and settings give other shards, s
 WORK = ".prepare"  # folder of a job under way, beside what it will become
 TABLES = ("index", "rejects", "repairs", "relations", "leaks", "conflicts", "placeholders")
 # What is made from a finished preparation, and worth nothing beside another one.
-OF_THE_SUMMARY = ("report.html", "logs.json", "item_pairs.parquet", "query_pairs.parquet", "pairs.html")
+OF_THE_SUMMARY = ("report.html", "logs.json", *LOG_TABLES, "pairs.html")
 INERT = ("num_workers", "memory_limit", "runner", "logs")  # settings that change no byte of the shards
 
 ProgressOf = Callable[[str], Callable[[int, int | None], None]]

@@ -1,8 +1,8 @@
 """The source "query_pairs": a query with a product clicked for it, from a log, a file, or the products themselves.
 
 Products are stored once; a pair is a row of a table over them. Invariants: an item is read by its number alone; pairs
-of training products only; what is known of a query (its other clicked products, its keywords) comes from the same
-pairs, so nothing of a held-out click reaches training.
+of training products only; what is known of a query (its other clicked products, its keywords) comes from clicks
+of training, so nothing of a held-out click reaches it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ecommerce_vl.data.sampling import Deck, Order
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.files import numbered_lines
 
-FILE = "query_pairs.parquet"
+FILE, KNOWN = "query_pairs.parquet", "query_known.parquet"
 DERIVED = "derived"
 NO_KEY = -(2**31)  # fills lists of keys and words; `losses/candidates.py` knows the same
 LIMITS = (0.2, 5.0)  # of a pair's weight against the mean of its query
@@ -68,17 +68,23 @@ class QueryPairs:
         mean_Q = np.bincount(query_P, weights=weight_P) / number_Q
         self._clicks_Q = np.bincount(query_P, weights=table["clicks"].to_numpy()[by_query])
         self._query_P = query_P
+        product_key_P = column("product_key").astype(np.int32)
+        known_K, known_first_Q, num_more = _known(
+            data, table, queries, query_P, product_key_P, most=options["known"], is_log=not options["queries"]
+        )
         self.items = Pairs(
             queries=pa.array(queries),
             query_P=query_P,
-            first_Q=np.concatenate([[0], np.cumsum(number_Q)]),
             weight_P=np.clip(weight_P / mean_Q[query_P], *LIMITS).astype(np.float32),
-            product_key_P=column("product_key").astype(np.int32),
+            product_key_P=product_key_P,
             products=Records(data.folder, "train", column("position")),
             keywords_QxW=_keywords(data, queries, query_P, column("id"), options["keywords"]),
+            known_K=known_K,
+            known_first_Q=known_first_Q,
             num_known=options["known"],
         )
-        self.digest = digest_of([*queries, *(query_P, self.items.weight_P, self.items.product_key_P)])
+        more = [known_K] if num_more else []
+        self.digest = digest_of([*queries, *(query_P, self.items.weight_P, product_key_P), *more])
         lost = f"; {left:,} of no train product left out" if (left := num_all - len(query_P)) else ""
         self.description = f"{len(query_P):,} pairs of {len(queries):,} queries ({where}{lost})"
 
@@ -101,19 +107,20 @@ class Pairs(Sequence):
     Args:
       queries: Arrow strings (Q).
       query_P, weight_P, product_key_P: of each pair.
-      first_Q: (Q+1,), the first pair of each query.
       products: the record of each pair.
       keywords_QxW: int32, filled up with `NO_KEY`.
-      num_known: how many product keys of its query an item carries at most.
+      known_K, known_first_Q: int32 and (Q+1,), keys of products clicked for each query, those of its pairs first.
+      num_known: how many of them an item carries at most.
     """
 
     queries: pa.Array
     query_P: np.ndarray
-    first_Q: np.ndarray
     weight_P: np.ndarray
     product_key_P: np.ndarray
     products: Records
     keywords_QxW: np.ndarray
+    known_K: np.ndarray
+    known_first_Q: np.ndarray
     num_known: int
 
     def __len__(self) -> int:
@@ -121,11 +128,11 @@ class Pairs(Sequence):
 
     def __getitem__(self, pair: int) -> dict[str, Any]:
         query = int(self.query_P[pair])
-        first, end = self.first_Q[query : query + 2]
+        first, end = self.known_first_Q[query : query + 2]
         return {
             "query": self.queries[query].as_py(),
             "query_key": query,
-            "known": self.product_key_P[first : min(end, first + self.num_known)],
+            "known": self.known_K[first:end],
             "keywords": self.keywords_QxW[query],
             "weight": self.weight_P[pair],
             "product": self.products[pair],
@@ -183,9 +190,35 @@ def _read(data: PreparedData, queries: str) -> tuple[str, pa.Table]:
             f"{data.folder} has no query pairs: {FILE} is missing; prepare it with --clicks=LOG, or name a file of "
             "queries (--config.data.queries=FILE), or derive them from the products (--config.data.queries=derived)"
         )
-    table = pq.read_table(file, columns=["query", "product_id", "weight", "clicks", "split"])
+    table = pq.read_table(file, columns=["query_key", "query", "product_id", "weight", "clicks", "split"])
     table = table.filter(pc.equal(table["split"], "train")).drop_columns("split")
     return "click log", table
+
+
+def _known(
+    data: PreparedData, table: pa.Table, queries, query_P, product_key_P, *, most: int, is_log: bool
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Product keys clicked for each query, at most `most`; the first of each query (Q+1,); how many are of no pair.
+
+    Those of its pairs come first, then what the log knows beside them, by falling weight.
+    """
+    query_K, key_K = query_P, product_key_P
+    file = data.folder / KNOWN
+    if is_log and file.exists():
+        pairs = table.group_by(["query_key", "query"]).aggregate([])
+        number_A = np.searchsorted(queries, np.array(pairs["query"].to_pylist(), object))
+        found = pq.read_table(file).sort_by([("weight", "descending"), ("product_row", "ascending")])
+        at = pc.index_in(found["query_key"], value_set=pairs["query_key"].combine_chunks())
+        found = found.append_column("at", at).filter(pc.is_valid(at))
+        query_K = np.concatenate([query_P, number_A[found["at"].to_numpy()]])
+        key_K = np.concatenate([product_key_P, found["product_row"].to_numpy().astype(np.int32)])
+    _, first_K = np.unique(np.stack([query_K, key_K]), axis=1, return_index=True)
+    num_more = int((first_K >= len(query_P)).sum())
+    by_query = np.lexsort((first_K, query_K[first_K]))
+    query_K, key_K = query_K[first_K][by_query], key_K[first_K][by_query]
+    number_Q = np.bincount(query_K, minlength=len(queries))
+    place_K = np.arange(len(query_K)) - np.repeat(np.cumsum(number_Q) - number_Q, number_Q)
+    return key_K[place_K < most], np.concatenate([[0], np.cumsum(np.minimum(number_Q, most))]), num_more
 
 
 def _table(rows: Iterable[Triple]) -> pa.Table:

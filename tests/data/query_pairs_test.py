@@ -39,8 +39,10 @@ def prepared(sample_data, tmp_path_factory):
     pairs = [("ball", row, 91.0 if row == rows[5] else 1.0, 2, "train") for row in rows[:6]]
     pairs += [(title, rows[0], 3.0, 50, "train"), (title, rows[7], 1.0, 50, "train")]
     pairs += [("lost", held, 1.0, 1, "train"), ("later", rows[0], 1.0, 1, "test")]
-    names = ("query", "product_id", "weight", "clicks", "split")
-    table = [(query, index["id"][row], weight, clicks, split) for query, row, weight, clicks, split in pairs]
+    names = ("query_key", "query", "product_id", "weight", "clicks", "split")
+    table = [
+        (len(query), query, index["id"][row], weight, clicks, split) for query, row, weight, clicks, split in pairs
+    ]
     pq.write_table(pa.table(dict(zip(names, zip(*table, strict=True), strict=True))), folder / "query_pairs.parquet")
     return PreparedData(folder), [index["product_key"][row] for row in rows], title
 
@@ -79,6 +81,24 @@ def test_items_are_of_training_pairs_with_what_is_known_of_their_query(prepared)
     assert (of_title[0]["keywords"] != NO_KEY).all()  # its words stand in the clicked title
     assert NO_KEY == candidates.NO_KEY
     assert "8 pairs of 2 queries" in source.description and "1 of no train product" in source.description
+
+
+def test_what_the_log_knows_beside_the_pairs_is_no_negative_either(prepared, tmp_path):
+    data, keys, title = prepared
+    for file in data.folder.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    table = pq.read_table(tmp_path / "query_pairs.parquet")
+    number = {text: key for text, key in zip(*(table[n].to_pylist() for n in ("query", "query_key")), strict=True)}
+    rows = [(number[title], keys[3], 1.0), (number[title], keys[4], 2.0), (number[title], keys[0], 9.0)]
+    rows += [(number["ball"], keys[9], 5.0), (12_345, keys[5], 5.0)]
+    names = ("query_key", "product_row", "weight")
+    known = pa.table(dict(zip(names, zip(*rows, strict=True), strict=True)))
+    pq.write_table(known, tmp_path / "query_known.parquet")
+    source = open_source(PreparedData(tmp_path), OPTIONS)
+    found = {item["query"]: item["known"].tolist() for item in (source.items[i] for i in range(8))}
+    assert found[title] == [keys[0], keys[7], keys[4], keys[3]], "its pairs first, the others by their weight"
+    assert len(found["ball"]) == 4 and keys[9] not in found["ball"], "no more than data.known"
+    assert source.digest != open_source(data, OPTIONS).digest
 
 
 def test_the_batch_is_the_documented_tree_and_the_same_for_all_processes(prepared, to_example):

@@ -38,6 +38,8 @@ QUERY_PAIRS = pa.schema(
     + [("weight", pa.float64()), ("first_ts", pa.int64()), ("last_ts", pa.int64())]
     + [("split", pa.string()), ("block", pa.string()), ("navigational", pa.bool_())]
 )
+QUERY_KNOWN = pa.schema([("query_key", pa.int64()), ("product_row", pa.int64()), ("weight", pa.float64())])
+TABLES = ("item_pairs.parquet", "query_pairs.parquet", "query_known.parquet")
 ROW_GROUP = 65_536
 STEPS = 11
 
@@ -51,7 +53,7 @@ def mine_logs(
     connection=None,
     progress: Callable[[str], Callable[[int, int], None]] | None = None,
 ) -> dict:
-    """Writes item_pairs.parquet, query_pairs.parquet and logs.json into prepared data; returns what logs.json holds.
+    """Writes `TABLES` and logs.json into prepared data; returns what logs.json holds.
 
     Args:
       data: a folder written by prepare.
@@ -70,11 +72,11 @@ def mine_logs(
     try:
         with _miner(work, settings, connection, advance) as miner:
             summary = _mine(miner, data, clicks, queries)
-        for name in ("item_pairs.parquet", "query_pairs.parquet"):
+        for name in TABLES:
             summary["digests"][name] = sha256(work / name)
         # The summary marks completeness: the old one goes first and the new one comes last.
         (data / SUMMARY).unlink(missing_ok=True)
-        for name in ("item_pairs.parquet", "query_pairs.parquet"):
+        for name in TABLES:
             os.replace(work / name, data / name)
         write_json(data / SUMMARY, summary)
     finally:
@@ -175,9 +177,10 @@ def _mine(miner: Miner, data: Path, clicks: str, queries: str | None) -> dict:
     did, asked = _interactions(miner, tables)
     fits = _relevance(miner, did, tables)
     items = _item_pairs(miner, did, fits, tables)
-    pairs = _query_pairs(miner, did, asked, fits, tables)
+    pairs, known = _query_pairs(miner, did, asked, fits, tables)
     _write(miner, items, ITEM_PAIRS, work / "item_pairs.parquet", ["trigger_id", "recall_id"])
     _write(miner, pairs, QUERY_PAIRS, work / "query_pairs.parquet", ["query", "query_key", "product_id"])
+    _write(miner, known, QUERY_KNOWN, work / "query_known.parquet", ["query_key", "product_row"])
     miner.advance()
     return {
         "version": VERSION,
@@ -275,7 +278,8 @@ def _query_pairs(miner: Miner, did, asked, fits, tables: Mapping[str, Any]):
     kept = miner.count("query_support", supported)
     judged = miner.keep("query_judged", query_pairs.judged(kept, fits, tables["queries"], settings))
     capped = miner.keep("query_capped", query_pairs.capped(miner.count("query_pairs", judged), settings))
-    return query_pairs.finished(miner.count("query_caps", capped, "dropped"))
+    finished = query_pairs.finished(miner.count("query_caps", capped, "dropped"))
+    return finished, query_pairs.known(supported, tables["queries"], settings)
 
 
 def _texts(relation) -> Iterator[list[str]]:

@@ -155,6 +155,19 @@ def with_block(pairs: Table) -> Table:
     return pairs.mutate(block=block)
 
 
+def known(supported: Table, queries: Table, settings: Settings) -> Table:
+    """What was clicked for a query at all, whatever rule dropped the pair later: no negative of the query in training.
+
+    Of training queries and products, and of queries that enough clients asked; pairs that are drawn to be held out are
+    not told. query_key, product_row, weight.
+    """
+    pairs = supported.filter((supported.reason != "few_clients").fill_null(True))
+    texts = queries.select("query_key", "query_split", query_draw="draw")
+    pairs = pairs.join(texts, "query_key").rename(product_split="split")
+    pairs = pairs.filter(split_of_pair(pairs, settings) == "train")
+    return pairs.select("query_key", product_row="product", weight=pairs.micro.cast("float64") / UNIT)
+
+
 def capped(pairs: Table, settings: Settings) -> Table:
     """Caps: every pair with `dropped`: max_products_per_query, max_queries_per_product, or null."""
     of_query = ibis.window(group_by="query_key", order_by=[ibis.desc("micro"), "order", "product"])

@@ -20,7 +20,7 @@ from ecommerce_vl.data.logs.query_pairs import UNIT, weighted
 from ecommerce_vl.data.logs.settings import Settings
 from ecommerce_vl.errors import UserError
 
-OUTPUTS = ("item_pairs.parquet", "query_pairs.parquet")
+OUTPUTS = ("item_pairs.parquet", "query_pairs.parquet", "query_known.parquet")
 OPEN = {"min_clients": 1, "query_fractions": (1.0, 0.0, 0.0)}  # no query is private, none is held out
 
 
@@ -128,6 +128,10 @@ def test_query_pairs_are_as_counted_by_hand(golden_folder):
     assert [best[name] for name in ("clicks", "carts", "purchases", "impressions")] == [3, 1, 1, 3]
     assert (pairs["red shoe", "p7"]["split"], pairs["red shoe", "p7"]["block"]) == ("test", "novel_product")
     assert (best["split"], best["block"]) == ("train", "")
+    # Clicked at all: also what has one session only, or a relevance too low; p7 is a test product.
+    known = {(row["query_key"], row["product_row"]): row["weight"] for row in rows_of(folder, "query_known")}
+    of_shoe = {row: weight for (key, row), weight in known.items() if key == best["query_key"]}
+    assert set(of_shoe) == {0, 1, 2, 3, 4, 5} and of_shoe[1] == best["weight"] and of_shoe[2] == 3.0
     assert best["first_ts"] == 1_767_600_000_000 + 12_000 and best["last_ts"] == 1_767_600_000_000 + 212_000
 
 

@@ -15,7 +15,7 @@ from ecommerce_vl.data.near_duplicates import title_bands
 ALL = IdentitySettings()
 GTIN, OTHER_GTIN = "4006381333931", "5901234123457"
 PICTURE = bytes(range(32))
-NEAR = bytes([0xFF, 0xFF, 0xFF, 0xF0 | 3]) + PICTURE[4:]  # up to 28 bits away
+NEAR = bytes([0xFF, 0xFE]) + PICTURE[2:]  # 16 bits away
 FAR = bytes(255 - value for value in PICTURE)
 TITLE = "Acme stoneware mug with lid, dishwasher safe, 350 ml"
 NEARLY = "Acme stoneware mug with lid, dishwasher safe, 350 ml."

@@ -12,7 +12,6 @@ TEMPLATE = TextTemplate(fields=("category", "brand", "color"), field_dropout=0.5
 def test_the_title_comes_first_then_the_fields_in_order():
     assert TEMPLATE.enriched(RECORD) == "long red dress [SEP] Dresses [SEP] brand my brand [SEP] color my color"
     assert TEMPLATE.enriched(RECORD | {"brand": ""}) == "long red dress [SEP] Dresses [SEP] color my color"
-    assert TEMPLATE.title(RECORD) == "long red dress"
     assert TEMPLATE.enriched(RECORD | {"title": ""}) == ""
 
 

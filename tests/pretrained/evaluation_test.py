@@ -13,7 +13,7 @@ SPLITS = {"test": (32, 1), "train": (40, 2), "validation": (24, 3)}
 
 
 def run(folders, tmp_path):
-    splits = {name: products(count, prefix=name[0], seed=seed) for name, (count, seed) in SPLITS.items()}
+    splits = {name: products(count, prefix=name[:2], seed=seed) for name, (count, seed) in SPLITS.items()}
     judged = tmp_path / "queries.jsonl"
     judged.write_text(json.dumps({"query_id": "q", "query": "red cup", "grades": {"t000": 2, "t001": 1}}) + "\n")
     titles = ["red cup 1", "blue box 2", "green ball 3", "yellow cup 4"] * 6

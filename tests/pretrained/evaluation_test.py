@@ -9,11 +9,11 @@ from ecommerce_vl.evaluation import pair_files, queries, suite, tables
 from ecommerce_vl.evaluation.context import published
 from tests.evaluation.conftest import WordEncoder, products, records
 
-SPLITS = {"test": (32, 1), "train": (40, 2), "validation": (24, 3)}
+SPLITS = {"test": ("t", 32, 1), "train": ("r", 40, 2), "validation": ("v", 24, 3)}
 
 
 def run(folders, tmp_path):
-    splits = {name: products(count, prefix=name[:2], seed=seed) for name, (count, seed) in SPLITS.items()}
+    splits = {name: products(count, prefix=prefix, seed=seed) for name, (prefix, count, seed) in SPLITS.items()}
     judged = tmp_path / "queries.jsonl"
     judged.write_text(json.dumps({"query_id": "q", "query": "red cup", "grades": {"t000": 2, "t001": 1}}) + "\n")
     titles = ["red cup 1", "blue box 2", "green ball 3", "yellow cup 4"] * 6

@@ -159,7 +159,10 @@ def _measure(context: Context, results: Results, pool: Pool, *, view: str, metho
     _note(context, results, pool, key, whole, shared, keep=method == MODEL)
     unbiased = _unbiased(pool, rows[:, :TOP], seed=context.seed)
     results.add(key, {name: found | shared for name, found in unbiased.items()})
-    _note(context, results, pool, rerank, _reranked(pool, asked, candidates), shared, keep=method == MODEL)
+    if any(len(set(pool.judged(query)[1])) > 1 for query in pool.queries):
+        _note(context, results, pool, rerank, _reranked(pool, asked, candidates), shared, keep=method == MODEL)
+    else:
+        results.skip(rerank, "the products judged for a query have one grade, so that any order of them is right")
     if method == MODEL:
         for name, members in _slices(context, pool).items():
             for metric, found in _estimates(

@@ -200,6 +200,8 @@ def test_what_training_saw_of_a_query_is_neither_right_nor_wrong(splits, tmp_pat
     assert measured.metrics["query/text/mrr@10"]["value"] == pytest.approx(1 / 2, abs=1e-12)
     assert measured.metrics["query/text/relevance@10"]["value"] == pytest.approx(1 / 10, abs=1e-12)
     assert measured.metrics["query/text/ndcg@10/slice=block:novel_query"]["n"] == 6
+    assert "any order of them is right" in measured.skipped["query/rerank_text"]
+    assert not any(key.startswith("query/rerank_") for key in measured.metrics), "all clicks have one grade"
     few = held_out(write_log(tmp_path / "few.parquet", log[:3] + log[12:15]), split="test")
     assert "holds out 3 queries" in run(splits, few, Encoder()).skipped["query"]
 

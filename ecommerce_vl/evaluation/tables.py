@@ -53,7 +53,7 @@ TASKS = {
     ),
     "query": (
         "Search queries",
-        "Do a shopper's words find the products that people judged to be right?",
+        "Do a shopper's words find the products that people judged to be right, or clicked?",
         ("ndcg@10", "recall@10", "mrr@10", "judged@10"),
     ),
     "composed": (

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ecommerce_vl.errors import UserError
@@ -85,11 +86,12 @@ def held_out(file: str | Path, *, split: str) -> JudgedQueries:
     Args:
       file: `query_pairs.parquet` of a preparation.
     """
-    columns = ["query_key", "query", "product_id", *GRADES, "split", "block"]
+    table = pq.read_table(file, columns=["query_key", "query", "product_id", *GRADES, "split", "block"])
+    wanted = table.filter(pc.equal(table["split"], split))["query_key"].combine_chunks()
     products: dict[int, dict[str, float]] = {}
     asked: dict[tuple[int, str], list[str]] = {}
     texts, counts = {}, {}
-    for row in pq.read_table(file, columns=columns).to_pylist():
+    for row in table.filter(pc.is_in(table["query_key"], value_set=wanted)).to_pylist():
         key, name = row["query_key"], row["product_id"]
         products.setdefault(key, {})[name] = next(grade for action, grade in GRADES.items() if row[action])
         texts[key], counts[key] = row["query"], counts.get(key, 0) + row["clicks"]

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-sys.path.insert(0, str(Path(__file__).parent))  # small.py, which reference.py reads without the package too
+sys.path.insert(0, str(Path(__file__).parent))  # small.py, which published.py reads without the package too
 import small
 
 GOLDEN = Path(__file__).parents[1] / "golden"

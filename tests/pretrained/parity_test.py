@@ -110,9 +110,9 @@ def test_poolers_of_a_tower_that_a_run_begins_from(part, family, pool, name, wri
 def test_the_golden_files_are_what_transformers_gives(family, golden):
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
-    import reference
+    import published
 
-    found, expected = reference.golden(family), golden(family)
+    found, expected = published.golden(family), golden(family)
     assert found["shapes"] == expected["shapes"]
     for name, array in expected["outputs"].items():
         np.testing.assert_allclose(found["outputs"][name], array, atol=1e-5)

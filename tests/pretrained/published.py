@@ -1,6 +1,6 @@
 """What transformers makes of the small models; needs torch. Writes the golden files:
 
-python tests/pretrained/reference.py
+python tests/pretrained/published.py
 """
 
 import json

@@ -86,7 +86,8 @@ def _measure_sizes(context: Context, results: Results, *, setting: retrieval.Set
         vectors = {"query_vectors": products.vectors[setting.query_view], "document_vectors": products.vectors[view]}
         ranking = retrieval.rank(part, products=products, setting=setting, **vectors)
         found = retrieval.measure(ranking, pool=part, setting=setting, seed=context.seed)["hit@10"]
-        shared = {"distractors": float((documents >= len(context.test)).mean())}
+        others_share = float((documents >= len(context.test)).mean())
+        shared = {"coverage": len(drawn) / len(context.test), "distractors": others_share}
         results.add(f"{setting.key}/gallery={size}", {"hit@10": found | shared})
         points.append((float(size), found["value"], found["low"], found["high"]))
     results.figures[f"{setting.key}/gallery"] = Curve(

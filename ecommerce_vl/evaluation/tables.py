@@ -132,10 +132,12 @@ _FACTS = {
     "unseen": ("unseen", "{:,}"),
     "C": ("C", "{:g}"),
     "coverage": ("coverage", "{:.0%}"),
+    "distractors": ("of other splits", "{:.0%}"),
     "prevalence": ("prevalence", "{:.1%}"),
     "threshold": ("threshold", "{:.3f}"),
 }
 _VALUE = ("value", "low", "high")
+GALLERY = "gallery="  # of a part of a key: how many products may answer
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,8 @@ def named(part: str) -> str:
     """A part of a key as people read it."""
     if part in _NAMES:
         return _NAMES[part]
+    if part.startswith(GALLERY):
+        return f"among {int(part.removeprefix(GALLERY)):,} products"
     if "2" in part and {*part.split("2")} <= {"image", "text", "product", "i", "t", "m"}:
         full = {"i": "image", "t": "text", "m": "product"}
         return " → ".join(_NAMES[full.get(end, end)] for end in part.split("2"))
@@ -210,8 +214,8 @@ def _table(task: str, methods: dict[tuple[str, ...], dict[str, dict]]) -> Table:
         base, name = without_baseline(parts)
         if not name or short[0] not in entries:
             continue
-        for model in methods:
-            if not without_baseline(model)[1] and model[: len(base)] == base:
+        for model, own in methods.items():
+            if not without_baseline(model)[1] and model[: len(base)] == base and short[0] in own:
                 beside.setdefault(model, {})[name] = entries[short[0]]
     rows = tuple(
         Row(_label(parts), not without_baseline(parts)[1], entries, beside.get(parts, {}), facts[parts])

@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 from configs import eclip
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.mesh import batch_sharding, make_mesh
-from ecommerce_vl.training.program import make_program
 from ecommerce_vl.training.schedule import make_stages
+from ecommerce_vl.training.trainer import make_trainer
 
 
 def small_config(*, batch: int, size: int, width: int, depth: int) -> ConfigDict:
@@ -33,8 +33,8 @@ def make_step(config: ConfigDict, *, streams: int = 1) -> tuple[Any, Callable, M
     """A fresh state, the step as the loop compiles it, and its mesh over all devices."""
     mesh = make_mesh(**config.mesh, batch_size=config.batch_size)
     system = build_system(config, vocab_size=config.text.vocab_size)
-    program = make_program(config.to_dict() | {"streams": streams}, system, mesh=mesh, stages=make_stages(config))
-    return program.init(), program.step, mesh
+    trainer = make_trainer(config.to_dict() | {"streams": streams}, system, mesh=mesh, stages=make_stages(config))
+    return trainer.init(), trainer.step, mesh
 
 
 def random_batch(config: ConfigDict, mesh: Mesh | None = None) -> dict:

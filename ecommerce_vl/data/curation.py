@@ -57,15 +57,6 @@ class CurationSettings:
         )
 
 
-def is_size(memory_limit: Any) -> bool:
-    """Whether the engine takes this for an amount of memory."""
-    try:
-        duckdb.connect(config={"memory_limit": memory_limit}).close()
-    except (duckdb.Error, TypeError):
-        return False
-    return True
-
-
 def curate(parts: Path, folder: Path, settings: CurationSettings) -> dict[str, Any]:
     """Decides about every row of the parts and writes the decisions into a folder, see `write_ledger`.
 

@@ -17,10 +17,11 @@ from typing import Any
 from ecommerce_vl.data import feed as feeds
 from ecommerce_vl.data import shards
 from ecommerce_vl.data.assembly import RUNNERS, assemble, shards_of
-from ecommerce_vl.data.curation import CurationSettings, curate, is_size
+from ecommerce_vl.data.curation import CurationSettings, curate
 from ecommerce_vl.data.ingest import IngestSettings, ingest
 from ecommerce_vl.data.logs.mining import TABLES as LOG_TABLES
 from ecommerce_vl.data.logs.settings import from_config
+from ecommerce_vl.data.memory import is_memory
 from ecommerce_vl.data.prepared import SUMMARY, read_summary
 from ecommerce_vl.data.record import ALIASES
 from ecommerce_vl.data.workers import worker_count
@@ -136,7 +137,7 @@ def validate(config: Mapping[str, Any]) -> None:
     checks = [
         ("rows_per_shard", config["rows_per_shard"], "at least 1", config["rows_per_shard"] >= 1),
         ("num_workers", config["num_workers"], "at least 0", config["num_workers"] >= 0),
-        ("memory_limit", config["memory_limit"], "a size such as 2GB", is_size(config["memory_limit"])),
+        ("memory_limit", config["memory_limit"], "a size such as 2GB", is_memory(config["memory_limit"])),
         ("runner", config["runner"], f"one of {', '.join(RUNNERS)}", config["runner"] in RUNNERS),
         ("images.max_pixels", images["max_pixels"], "at least 1", images["max_pixels"] >= 1),
         ("images.min_side", images["min_side"], "at least 1", images["min_side"] >= 1),

@@ -240,7 +240,8 @@ def _lines(file: Path) -> Iterator[Triple]:
     for number, line in lines:
         try:
             row = json.loads(line)
-            grades = row.get("grades", row.get("relevance")) or dict.fromkeys(row["product_ids"], 1)
+            named = next((name for name in ("grades", "relevance") if name in row), None)
+            grades = row[named] if named else dict.fromkeys(row["product_ids"], 1)
             pairs = [(normalised(row["query"]), name, float(grade), 1) for name, grade in grades.items() if grade > 0]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(

@@ -19,8 +19,8 @@ from ecommerce_vl.planning.flops import Flops, count_flops, flops_of
 from ecommerce_vl.planning.topology import Topology, plan_mesh
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.mesh import batch_sharding
-from ecommerce_vl.training.program import make_program
 from ecommerce_vl.training.schedule import make_stages
+from ecommerce_vl.training.trainer import make_trainer
 from ecommerce_vl.training.workdir import naming_the_key
 
 SPECIAL_IDS = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "mask": 3}  # of a tokenizer that is trained on the catalog
@@ -134,8 +134,8 @@ def _define(config, mesh: Mesh):
     """(step, abstract state, abstract batch): everything that this room takes from the training."""
     with naming_the_key(config):
         system = build_system(config, vocab_size=config["text"]["vocab_size"], special_ids=SPECIAL_IDS)
-        program = make_program(config, system, mesh=mesh, stages=make_stages(config))
-    return program.step, program.state, abstract_batch(config, mesh)
+        trainer = make_trainer(config, system, mesh=mesh, stages=make_stages(config))
+    return trainer.step, trainer.state, abstract_batch(config, mesh)
 
 
 def abstract_batch(config, mesh: Mesh) -> dict[str, Any]:

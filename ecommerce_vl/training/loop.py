@@ -34,10 +34,10 @@ from ecommerce_vl.training.optimizer import RULES
 from ecommerce_vl.training.period import Period, check_finite
 from ecommerce_vl.training.preemption import Preemption
 from ecommerce_vl.training.processes import ALONE, Alone, Team
-from ecommerce_vl.training.program import make_program
 from ecommerce_vl.training.quick_evaluation import Measure, QuickEvaluation
 from ecommerce_vl.training.schedule import Stage, make_stages
 from ecommerce_vl.training.streams import rows_per_stream
+from ecommerce_vl.training.trainer import make_trainer
 from ecommerce_vl.training.writer import MetricWriter, NoWriter
 
 FINISHED, STOPPED = "finished", "stopped"
@@ -132,10 +132,10 @@ def _train(
     # -- Model, optimizer, state -------------------------------------------------------------------------------------
     with workdirs.naming_the_key(config):
         system = build_system(config, vocab_size=tokenizer.vocab_size, special_ids=tokenizer.special_ids)
-        program = make_program(config, system, mesh=mesh, stages=stages)
-    restored = checkpoints.restore_latest(program.state)
+        trainer = make_trainer(config, system, mesh=mesh, stages=stages)
+    restored = checkpoints.restore_latest(trainer.state)
     if restored is None:
-        state = program.init()
+        state = trainer.init()
         if initial is not None:
             state = start_from(state, initial, keep=workdir if team.is_main else None, log=log)
     else:
@@ -149,7 +149,7 @@ def _train(
     if team.is_main and (not has_checkpoint or not (workdir / "config.json").exists()):
         workdirs.write_identity(workdir, config, fingerprint=data.fingerprint)
     start = int(state.step)
-    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(program.state.params))
+    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(trainer.state.params))
     log(
         f"model    {config['system']} · {num_parameters / 1e6:.2f} M parameters · "
         f"vocabulary {tokenizer.vocab_size:,} · "
@@ -168,8 +168,8 @@ def _train(
         pipeline=pipeline,
         tokenizer=tokenizer,
         system=system,
-        graphdef=program.graphdef,
-        param_shardings=jax.tree.map(lambda leaf: leaf.sharding, program.state.params),
+        graphdef=trainer.graphdef,
+        param_shardings=jax.tree.map(lambda leaf: leaf.sharding, trainer.state.params),
         mesh=mesh,
         measure=measure,
         log=log,
@@ -187,7 +187,7 @@ def _train(
     )
     batches = _batches_from(start, stages, read)
     sharding = batch_sharding(mesh)
-    period = Period(start, stages=stages, schedule=program.schedule, shown=system.shown, log=log)
+    period = Period(start, stages=stages, schedule=trainer.schedule, shown=system.shown, log=log)
     pending, saved = None, start
     outcome = FINISHED
     guard = contextlib.ExitStack()
@@ -201,7 +201,7 @@ def _train(
             if batch is not None:
                 with jax.transfer_guard("allow"):  # with several processes jax counts it as implicit
                     batch = jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
-                state, metrics = program.step(state, batch)
+                state, metrics = trainer.step(state, batch)
             done = step + (batch is not None)
             stop = team.stops_at(done, preemption.signal_name)
             last = done == num_steps

@@ -351,6 +351,10 @@ def test_settings_out_of_range_are_all_named():
         match=r"rows_per_shard is 0.*memory_limit is 'lots', expected a size.*quality is 101.*fractions is \(0.5",
     ):
         validate(config.to_dict())
+    logs = get_config()
+    logs.logs.memory_limit = "lots"
+    with pytest.raises(UserError, match="config.logs.memory_limit=lots; expected a size"):
+        validate(logs.to_dict())
 
 
 def test_a_foreign_summary_is_not_taken_for_ours(tmp_path):

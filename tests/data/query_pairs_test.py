@@ -148,7 +148,9 @@ def test_a_file_of_queries(prepared, tmp_path):
     file.write_text(json.dumps({"query": "Red  Shoe", "product_ids": [record["id"], "unknown"]}) + "\n")
     source = QueryPairs(data, OPTIONS | {"queries": str(file)})
     assert [item["query"] for item in source.items] == ["red shoe"]
-    file.write_text(json.dumps({"query": "shoe", "relevance": {record["id"]: 2, data.records("train")[1]["id"]: 0}}))
+    lines = [{"query": "shoe", "relevance": {record["id"]: 2, data.records("train")[1]["id"]: 0}}]
+    lines.append({"query": "nothing found", "grades": {}})
+    file.write_text("\n".join(map(json.dumps, lines)))
     assert len(QueryPairs(data, OPTIONS | {"queries": str(file)}).items) == 1
     file.write_text('{"query": "shoe"}')
     with pytest.raises(UserError, match=r"queries.jsonl, line 1: KeyError.*expected .*product_ids"):

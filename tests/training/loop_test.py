@@ -14,7 +14,7 @@ from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.data.sampling import natural_order
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
-from ecommerce_vl.training import inputs, loop, program
+from ecommerce_vl.training import inputs, loop, trainer
 from ecommerce_vl.training.checkpoint import Checkpoints
 from ecommerce_vl.training.loop import FINISHED, STOPPED, check_finite, train, validate
 from ecommerce_vl.training.schedule import make_stages, samples_at
@@ -247,7 +247,7 @@ class Watch:
             note = lambda: self.reads.add((at + 1, self.dispatched))
             return state, {name: Watched(value, note) for name, value in metrics.items()}
 
-        monkeypatch.setattr(program, "make_train_step", watched_make)
+        monkeypatch.setattr(trainer, "make_train_step", watched_make)
 
 
 @pytest.fixture(scope="module")

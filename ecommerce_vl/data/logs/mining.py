@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 
 from ecommerce_vl.data.logs import dictionaries, events, item_pairs, query_pairs, reading, relevance, sessions
 from ecommerce_vl.data.logs.settings import Settings, from_config
-from ecommerce_vl.errors import UserError
 from ecommerce_vl.files import sha256, write_json
 
 SUMMARY = "logs.json"
@@ -137,18 +136,13 @@ class Miner:
 def _miner(work: Path, settings: Settings, connection, advance) -> Iterator[Miner]:
     import ibis
 
-    try:
-        own = ibis.duckdb.connect(
-            str(work / "engine.duckdb"),
-            memory_limit=settings.memory_limit,
-            threads=settings.threads,
-            temp_directory=str(work / "spill"),
-            preserve_insertion_order=False,
-        )
-    except Exception as error:
-        text = str(error).splitlines()[0]
-        found = f"--config.logs.memory_limit={settings.memory_limit}: {text}"
-        raise UserError(f"{found}; expected a size such as 4GB") from error
+    own = ibis.duckdb.connect(
+        str(work / "engine.duckdb"),
+        memory_limit=settings.memory_limit,
+        threads=settings.threads,
+        temp_directory=str(work / "spill"),
+        preserve_insertion_order=False,
+    )
     miner = Miner(work, settings, own, connection or own, advance)
     try:
         yield miner

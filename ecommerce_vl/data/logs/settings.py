@@ -171,7 +171,12 @@ def from_config(config: Mapping[str, Any]) -> Settings:
         if kind in kinds and not isinstance(value, kinds[kind]):
             raise UserError(f"--config.logs.{name}={value!r}; expected {kind}")
         values[name] = float(value) if kind == "float" else tuple(value) if kind.startswith("tuple") else value
-    return Settings(**values)
+    settings = Settings(**values)
+    from ecommerce_vl.data.memory import is_memory  # the engine; a config file needs none of it
+
+    if not is_memory(settings.memory_limit):
+        raise UserError(f"--config.logs.memory_limit={settings.memory_limit}; expected a size such as 4GB")
+    return settings
 
 
 def assignments(text: str, *, setting: str) -> dict[str, str]:

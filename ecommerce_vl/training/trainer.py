@@ -15,7 +15,7 @@ from ecommerce_vl.training.step import make_train_step
 from ecommerce_vl.training.streams import rows_per_stream
 
 
-class Program(NamedTuple):
+class Trainer(NamedTuple):
     """Args:
     graphdef: of the modules.
     state: `TrainState` of shapes with their shardings; nothing is allocated.
@@ -31,8 +31,8 @@ class Program(NamedTuple):
     step: Callable
 
 
-def make_program(config: Mapping[str, Any], system, *, mesh: Mesh, stages: Sequence[Stage]) -> Program:
-    """The program of a config.
+def make_trainer(config: Mapping[str, Any], system, *, mesh: Mesh, stages: Sequence[Stage]) -> Trainer:
+    """The trainer of a config.
 
     Errors: ValueError that begins with the key of the config.
     """
@@ -51,4 +51,4 @@ def make_program(config: Mapping[str, Any], system, *, mesh: Mesh, stages: Seque
         rows_per_stream=per_stream,
         locked=config["optimizer"].get("locked", ()),
     )
-    return Program(graphdef, state, init, schedule, step)
+    return Trainer(graphdef, state, init, schedule, step)

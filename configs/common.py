@@ -84,9 +84,12 @@ def common(*, batch_size: int, source: str = "products") -> ConfigDict:
     config.data.image_dropout = 0.0  # probability that a product with a picture and a text loses its picture
     config.data.text_dropout = 0.0  # or its text, never both; for losses that can do with one
     config.data.any_image = False  # training draws one of a product's pictures; evaluation and search read the first
+    config.data.drop_lowest = 0.0  # share of a category that is left out: picture and title agree least (--vectors)
+    config.data.min_agreement = -1.0  # cosine of picture and title, below which a product is left out (--vectors)
     config.data.num_workers = 4  # processes that decode on each host; 0 decodes in threads
     if source == "products":
         config.data.rows = "pairs"  # products with a picture and a title; "all" draws the others too, without loss
+        config.data.fraction = 1.0  # of the train split; 0.1 trains the seed model that `prepare --vectors` asks for
         config.data.catalog_pairs = 0.0  # share of rows drawn as two listings of one catalog; 0.25 where there are some
         config.data.category_power = 1.0  # a leaf category of n products is drawn by n^this; 0.7 lifts the rare ones
         config.data.mismatch = 0.0  # share of rows whose picture or text is that of another product of the batch

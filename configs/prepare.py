@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from configs.common import check_argument
 from ecommerce_vl.data.logs.settings import Settings
+from ecommerce_vl.data.seed_model.settings import Settings as SeedModel
 
 
 def get_config(arm: str = "clean") -> ConfigDict:
@@ -72,5 +73,6 @@ def get_config(arm: str = "clean") -> ConfigDict:
     config.split.keep_given = True  # honour the feed's own split
     config.split.max_component = 0.01  # share of the catalog; larger groups are cut at their weakest relations
 
+    config.seed_model = ConfigDict(dataclasses.asdict(SeedModel()))  # what is looked for in --vectors
     config.logs = ConfigDict(dataclasses.asdict(Settings()))  # how --clicks and --queries are read and mined
     return config

@@ -67,6 +67,9 @@ def _flag_message(error: Exception, argv: list[str]) -> str:
         return f"there is no flag --{unknown[1]}" + (f"; did you mean --{near[0]}?" if near else "; see --help")
     if missing := re.match(r"flag --([\w.]+)=None: Flag --\1 must have a value other than None", text):
         return f"--{missing[1]} is missing; expected --{missing[1]}=VALUE: {flags.FLAGS[missing[1]].help}"
+    if either := re.search(r"Exactly one of \((\w+), (\w+)\)", text):
+        found = "neither" if f"{either[1]}=None" in text else "both"
+        return f"expected one of --{either[1]} and --{either[2]}, found {found}"
     if wrong := re.match(r"flag --([\w.\[\]]+)=(.*?): (.*)", text, re.DOTALL):
         name, value, reason = wrong.groups()
         if name == "config":

@@ -151,6 +151,13 @@ class Encoder:
         return tuple(name for name in ("image", "text") if name in self.config)
 
     @property
+    def trained_on(self) -> dict[str, Any] | None:
+        """Fingerprint of the data of the run and the fraction of its train split; None for a published model."""
+        if not self.data["fingerprint"]:
+            return None
+        return {"fingerprint": self.data["fingerprint"], "fraction": self.config["data"].get("fraction", 1.0)}
+
+    @property
     def space_id(self) -> str:
         return content_hash([self.digest, self.preprocess, self.text, self.fusion])[:16]
 

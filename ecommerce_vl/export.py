@@ -4,6 +4,7 @@
 
 Writes VECTORS/part-*.parquet (product, image and text vectors), rejects.parquet, manifest.json, thumbnails for the
 search page, and _SUCCESS last. The same command after an interruption makes only what is missing.
+--pretrained=FOLDER embeds with a published model as it is, instead of --workdir.
 --refresh=OLD copies the vectors of products whose title and picture are those of an earlier export of the same model.
 --index=KIND adds VECTORS/index/KIND, an approximate index, with its recall against exact search; see
 docs/query_retrieval.md. It may be added to vectors that are there already.
@@ -17,8 +18,10 @@ from absl import flags
 
 from ecommerce_vl import doors
 
-WORKDIR = flags.DEFINE_string("workdir", None, "run directory of the trained system", required=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "run directory of the trained system")
+PRETRAINED = flags.DEFINE_string("pretrained", None, "instead of a run, a folder of Hugging Face, or an id of the hub")
 DATA = flags.DEFINE_string("data", None, "folder that prepare wrote", required=True)
+flags.mark_flags_as_mutual_exclusive(["workdir", "pretrained"], required=True)
 SPLIT = flags.DEFINE_enum("split", "all", ["all", "train", "validation", "test"], "which products")
 OUT = flags.DEFINE_string("out", None, "folder for the vectors", required=True)
 THUMBNAILS = flags.DEFINE_bool("thumbnails", True, "small pictures beside the vectors, for the search page")
@@ -40,7 +43,7 @@ def main() -> None:
         index.require_library(INDEX.value)
     if REFRESH.value:
         refresh.require_other_folder(Path(REFRESH.value), out)
-    encoder = vl.load(WORKDIR.value)
+    encoder = vl.load(WORKDIR.value) if WORKDIR.value else vl.from_pretrained(PRETRAINED.value)
     earlier = ExportedVectors(REFRESH.value) if REFRESH.value else None
     manifest = export_vectors(
         refresh.RefreshingEncoder(encoder, earlier) if earlier else encoder,

@@ -5,7 +5,8 @@
 Reads JSON lines, Parquet, CSV, TSV, Merchant Center XML, Shopify CSV, WebDataset tars and TFDS data sets, local or in a
 bucket, with Merchant Center names or the usual aliases; `sample:2000[:seed]` draws the sample catalog into DATA/feed
 first. Cleans, finds what is the same, splits, and writes TFDS shards with their tables, prepare.json and report.html;
-with --clicks and --queries also pairs of products and queries. The same command continues a killed job.
+with --clicks and --queries also pairs of products and queries; with --vectors, what a seed model finds in it. The same
+command continues a killed job.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ CLICKS = flags.DEFINE_string(
     "clicks", None, "click log to mine pairs from: UBI, GA4 export, Retail API, Coveo or plain columns"
 )
 QUERIES = flags.DEFINE_string("queries", None, "query log beside it, where queries lie in files of their own")
+VECTORS = flags.DEFINE_string(
+    "vectors", None, "vectors that export made of --out with a seed model: what do they say of pictures and titles?"
+)
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace what an earlier feed or config left in --out")
 EXPLAIN = flags.DEFINE_bool("explain", False, "print what each column becomes, and stop")
 CONFIG = config_flags.DEFINE_config_file("config", None, "settings; configs/prepare.py if not given")
@@ -42,8 +46,11 @@ def main() -> None:
     from ecommerce_vl.data.preparation import is_prepared, prepare_feed, validate
     from ecommerce_vl.data.prepared import read_summary
     from ecommerce_vl.data.report.page import FILE, PAIRS_PAGE, write_report
+    from ecommerce_vl.data.report.seed_page import write_seed_page
     from ecommerce_vl.data.sample.request import draw_sample, parse_sample
-    from ecommerce_vl.data.summary import mined_lines, prepared_lines
+    from ecommerce_vl.data.seed_model.findings import write_findings
+    from ecommerce_vl.data.summary import found_lines, mined_lines, prepared_lines
+    from ecommerce_vl.exporting.reader import ExportedVectors
     from ecommerce_vl.progress import Progress
 
     if not OUT.value:
@@ -65,6 +72,7 @@ def main() -> None:
     for flag, logs in (("clicks", CLICKS.value), ("queries", QUERIES.value)):
         if logs:
             log_files(logs, flag)
+    vectors = ExportedVectors(VECTORS.value).seed_vectors() if VECTORS.value else None
     if is_prepared(out, sources, config, overwrite=OVERWRITE.value):
         print(
             f"prepare: {out} already holds this feed with these settings; "
@@ -73,12 +81,18 @@ def main() -> None:
     else:
         summary = prepare_feed(feed, out, config=config, progress=Progress)
         print("\n".join(prepared_lines(summary, out)))
+    steps = partial(Progress, unit="steps")
+    if vectors:
+        reading = {"memory_limit": config["memory_limit"], "progress": steps("vectors")}
+        found = write_findings(out, vectors, config=config["seed_model"], **reading)
+        print("\n".join(found_lines(found)))
+        print(f"findings {write_seed_page(out)}")
     if CLICKS.value:
-        steps = partial(Progress, unit="steps")
-        mined = mine_logs(out, clicks=CLICKS.value, queries=QUERIES.value, config=config["logs"], progress=steps)
+        logs = {"clicks": CLICKS.value, "queries": QUERIES.value, "vectors": vectors}
+        mined = mine_logs(out, **logs, config=config["logs"], progress=steps)
         print("\n".join(mined_lines(mined)))
         print(f"pairs    {write_audit(out, out / PAIRS_PAGE)}")
-    if CLICKS.value or not (out / FILE).exists():
+    if CLICKS.value or vectors or not (out / FILE).exists():
         print(f"report   {write_report(out)}")
 
 

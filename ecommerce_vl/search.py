@@ -16,7 +16,9 @@ from absl import flags
 
 from ecommerce_vl import doors
 
-WORKDIR = flags.DEFINE_string("workdir", None, "run directory of the model that made the vectors", required=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "run directory of the model that made the vectors")
+PRETRAINED = flags.DEFINE_string("pretrained", None, "instead of a run, the published model that made them")
+flags.mark_flags_as_mutual_exclusive(["workdir", "pretrained"], required=True)
 VECTORS = flags.DEFINE_string("vectors", None, "folder that export wrote", required=True)
 QUERY = flags.DEFINE_string("query", "", "words to search for")
 IMAGE = flags.DEFINE_string("image", None, "picture to search with; with --query, both count")
@@ -47,8 +49,8 @@ def main() -> None:
         raise UserError(f"--image_weight={IMAGE_WEIGHT.value}: expected a number from 0 (words) to 1 (picture)")
     image = query.read_image(IMAGE.value) if IMAGE.value else None
     exported = ExportedVectors(VECTORS.value)
-    encoder = vl.load(WORKDIR.value)
-    exported.require_space(encoder.space_id, owner=f"the model of --workdir={WORKDIR.value}")
+    encoder = vl.from_pretrained(PRETRAINED.value) if PRETRAINED.value else vl.load(WORKDIR.value)
+    exported.require_space(encoder.space_id, owner=f"the model of {WORKDIR.value or PRETRAINED.value}")
 
     view = "product" if VIEW.value == "auto" else VIEW.value
     ids, vectors_NxD = exported.view(view)

@@ -17,6 +17,7 @@ from ecommerce_vl.data.ingest import IngestSettings
 from ecommerce_vl.data.links import LinkPolicy
 from ecommerce_vl.data.logs.settings import from_config
 from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.data.seed_model.settings import Settings as SeedModelSettings
 from ecommerce_vl.data.sources import open_source
 from ecommerce_vl.planning.program import SPECIAL_IDS, abstract_batch
 from ecommerce_vl.systems import build_system
@@ -173,6 +174,7 @@ def test_every_key_of_the_preparation_is_read():
     IngestSettings.of(read, {})
     CurationSettings.of(read)
     from_config(read["logs"])
+    SeedModelSettings(**read["seed_model"])
     assert set(leaves(config)) - noted - written_out() == {"bogus", "images.bogus"}
     assert set(leaves(config_of("prepare", "raw"))) <= set(leaves(config))
 

@@ -22,7 +22,8 @@ README = (ROOT / "README.md").read_text()
 DOORS = ("prepare", "train", "evaluate", "export", "search", "plan")
 # Pages whose commands are run in their order; those of launch.md and weights.md want machines and published models, and
 # have tests of their own (launch_test.py, pretrained/).
-RUN = ("README.md", "docs/eclip.md", "docs/item.md", "docs/same_style.md", "docs/query_retrieval.md")
+RUN = ("README.md", "docs/seed_model.md")
+RUN += ("docs/eclip.md", "docs/item.md", "docs/same_style.md", "docs/query_retrieval.md")
 CONFIGS = ("eclip", "item", "make", "myntra", "query_retrieval", "quickstart", "same_style")
 # What the README says that its commands leave.
 LEFT = {
@@ -113,7 +114,7 @@ def test_a_command_names_what_there_is(place):
 @pytest.fixture
 def places(sample_data, tmp_path):
     """What the words of a page stand for here."""
-    names = ("RUN", "TUNED", "EVAL", "VECTORS", "NEW_VECTORS", "LOG", "search.html")
+    names = ("RUN", "SEED", "TUNED", "EVAL", "VECTORS", "SEED_VECTORS", "NEW_VECTORS", "LOG", "search.html")
     feed = {"catalog.jsonl": "products.jsonl", "products.jsonl": "products.jsonl"}
     feed |= {name: name for name in ("clicks.jsonl", "queries.jsonl")}
     return (

@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from ecommerce_vl.data.batches import Batch, Record, ToExample
 from ecommerce_vl.data.prepared import PreparedData, Records, digest_of
 from ecommerce_vl.data.sampling import Deck, Order, natural_order
+from ecommerce_vl.data.seed_model.agreement import agreeing
 from ecommerce_vl.errors import UserError
 
 FILE = "item_pairs.parquet"
@@ -97,6 +98,11 @@ class ItemPairs:
         else:
             left, right = _sharing(rows[f"{options['pairs']}_key"], max_partners=options["max_partners"])
             weight, origin = np.ones(len(left), np.float32), f"listings of one {options['pairs']}"
+        if (agreed := agreeing(data, options)) is not None:
+            agreed = agreed[data.in_split("train")]
+            kept = agreed[left] & agreed[right]
+            left, right, weight = left[kept], right[kept], weight[kept]
+            origin += f", without {(~kept).sum():,} of products whose picture and title agree least"
         if len(left) == 0:
             raise UserError(
                 f"{data.folder} has no pair of train products ({origin}); mine a log with prepare --clicks=FILE, "
@@ -201,8 +207,7 @@ def _mined(data: PreparedData, relations: tuple[str, ...]) -> tuple[np.ndarray, 
         known = len(row) == 0 or pc.max(row).as_py() < len(ids)
         if not known or not pc.all(pc.equal(ids.take(row), table[f"{side}_id"]), min_count=0).as_py():
             raise UserError(f"{file} was mined for other products than {data.folder} holds; run prepare --clicks again")
-    in_train = data.index["split"].to_numpy(zero_copy_only=False) == "train"
-    row_in_train = np.cumsum(in_train, dtype=np.int32) - 1
+    row_in_train = np.cumsum(data.in_split("train"), dtype=np.int32) - 1
     left, right = (row_in_train[table[f"{side}_row"].to_numpy()] for side in ("trigger", "recall"))
     origin = f"clicked: {', '.join(relations)}; {pq.read_metadata(file).num_rows:,} pairs in all splits"
     return left, right, table["weight"].to_numpy().astype(np.float32), origin

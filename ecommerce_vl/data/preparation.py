@@ -19,11 +19,14 @@ from ecommerce_vl.data import shards
 from ecommerce_vl.data.assembly import RUNNERS, assemble, shards_of
 from ecommerce_vl.data.curation import CurationSettings, curate
 from ecommerce_vl.data.ingest import IngestSettings, ingest
+from ecommerce_vl.data.logs.mining import SUMMARY as LOG_SUMMARY
 from ecommerce_vl.data.logs.mining import TABLES as LOG_TABLES
 from ecommerce_vl.data.logs.settings import from_config
 from ecommerce_vl.data.memory import is_memory
 from ecommerce_vl.data.prepared import SUMMARY, read_summary
 from ecommerce_vl.data.record import ALIASES
+from ecommerce_vl.data.seed_model import findings
+from ecommerce_vl.data.seed_model.settings import Settings as SeedModelSettings
 from ecommerce_vl.data.workers import worker_count
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.files import write_json
@@ -32,8 +35,9 @@ FORMAT_VERSION = 3  # raise when the same feed and settings give other shards, s
 WORK = ".prepare"  # folder of a job under way, beside what it will become
 TABLES = ("index", "rejects", "repairs", "relations", "leaks", "conflicts", "placeholders")
 # What is made from a finished preparation, and worth nothing beside another one.
-OF_THE_SUMMARY = ("report.html", "logs.json", *LOG_TABLES, "pairs.html")
-INERT = ("num_workers", "memory_limit", "runner", "logs")  # settings that change no byte of the shards
+OF_THE_SUMMARY = ("report.html", LOG_SUMMARY, *LOG_TABLES, "pairs.html")
+OF_THE_SUMMARY += (findings.SUMMARY, *findings.TABLES, "seed_model.html")
+INERT = ("num_workers", "memory_limit", "runner", "logs", "seed_model")  # settings that change no byte of the shards
 
 ProgressOf = Callable[[str], Callable[[int, int | None], None]]
 
@@ -162,6 +166,7 @@ def validate(config: Mapping[str, Any]) -> None:
     if wrong:
         raise UserError("; ".join(wrong))
     from_config(config["logs"])
+    SeedModelSettings(**config["seed_model"])
 
 
 def parse_columns(text: str, sources: list[feeds.FeedSource]) -> dict[str, str]:

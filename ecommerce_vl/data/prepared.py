@@ -91,6 +91,10 @@ class PreparedData:
         """The index table (pyarrow) without its texts: one row a product, in feed order."""
         return pq.read_table(self.folder / "index.parquet", columns=list(INDEX_COLUMNS))
 
+    def in_split(self, split: str) -> np.ndarray:
+        """Bool (N,) of all products in the order of `index`."""
+        return self.index["split"].to_numpy(zero_copy_only=False) == split
+
     def rows(self, split: str) -> dict[str, np.ndarray]:
         """The index columns of one split."""
         if split not in SPLITS:
@@ -104,10 +108,18 @@ class PreparedData:
         sellers = table.filter(pc.equal(table["split"], split))["seller_id"]
         return sellers.combine_chunks().dictionary_encode().indices.to_numpy()
 
-    def records(self, split: str, *, pairs_only: bool = False) -> Records:
-        """The records of one split; `pairs_only` shows those that have a picture and a title."""
+    def components(self, split: str) -> np.ndarray:
+        """Int64 (N,), equal for products of one group that no split parts, in the order of `rows`."""
+        table = pq.read_table(self.folder / "index.parquet", columns=["split", "component"])
+        return table.filter(pc.equal(table["split"], split))["component"].to_numpy()
+
+    def records(self, split: str, *, pairs_only: bool = False, among: np.ndarray | None = None) -> Records:
+        """The records of one split; `pairs_only` shows those that have a picture and a title, `among`, bool (N,) in
+        the order of `rows`, those that it has."""
         rows = self.rows(split)
         chosen = (rows["num_images"] > 0) & rows["has_text"] if pairs_only else np.ones(len(rows["id"]), bool)
+        if among is not None:
+            chosen &= among
         return Records(self.folder, split, rows["position"][chosen])
 
 

@@ -24,6 +24,7 @@ from ecommerce_vl.data.logs.words import content_words, hash64, normalised
 from ecommerce_vl.data.prepared import PreparedData, Records, digest_of
 from ecommerce_vl.data.product_ids import id_row
 from ecommerce_vl.data.sampling import Deck, Order
+from ecommerce_vl.data.seed_model.agreement import agreeing
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.files import numbered_lines
 
@@ -54,6 +55,13 @@ class QueryPairs:
             usable = pc.and_(usable, pc.fill_null(pc.take(complete, at), False))
         num_all = table.num_rows
         table = table.append_column("at", at).filter(usable)
+        lost = f"; {left:,} of no train product left out" if (left := num_all - table.num_rows) else ""
+        if (agreed := agreeing(data, options)) is not None:
+            kept = pc.take(pa.array(agreed), table["at"])
+            lost += (
+                f"; {pc.sum(pc.invert(kept)).as_py() or 0:,} of products whose picture and title agree least left out"
+            )
+            table = table.filter(kept)
         if table.num_rows == 0:
             raise UserError(
                 f"none of the {num_all:,} query pairs of {where} is of a training product of {data.folder}; prepare it "
@@ -85,7 +93,6 @@ class QueryPairs:
         )
         more = [known_K] if num_more else []
         self.digest = digest_of([*queries, *(query_P, self.items.weight_P, product_key_P), *more])
-        lost = f"; {left:,} of no train product left out" if (left := num_all - len(query_P)) else ""
         self.description = f"{len(query_P):,} pairs of {len(queries):,} queries ({where}{lost})"
 
     def order(self, *, batch_size: int, seed: int) -> Order:

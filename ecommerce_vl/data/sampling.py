@@ -16,9 +16,10 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
+from ecommerce_vl.data.fraction import GOLDEN
+
 Order = Sequence[int]  # position -> row; endless, so it has no useful length
 COLUMNS = ("catalog_key", "category_key")
-GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 spread evenly over [0, 1)
 
 
 def natural_order(num_rows: int, *, seed: int) -> Order:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ecommerce_vl.data.batches import Batch, ToExample
+from ecommerce_vl.data.fraction import in_fraction
 from ecommerce_vl.data.item_pairs import ItemPairs
 from ecommerce_vl.data.mismatch import COLUMNS, MismatchedOrder, MixedRecords
-from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.data.prepared import PreparedData, digest_of
 from ecommerce_vl.data.query_pairs import QueryPairs
 from ecommerce_vl.data.sampling import COLUMNS as SAMPLING_COLUMNS
 from ecommerce_vl.data.sampling import Order, keys_of, training_order
+from ecommerce_vl.data.seed_model.agreement import agreeing
 from ecommerce_vl.errors import UserError
 
 SHARES = ("mismatch", "mismatch_same_category")
@@ -41,7 +43,8 @@ class TrainingSource(Protocol):
 
 
 class Products:
-    """Single products: those with a picture and a title, or all of the train split (`config.data.rows`).
+    """Single products: those with a picture and a title, or all of the train split (`config.data.rows`), or a fraction
+    of them (`config.data.fraction`), without those that a seed model says to leave out (`seed_model/agreement.py`).
 
     A share `config.data.mismatch` of them gets the picture or the text of another product of its batch.
 
@@ -63,9 +66,25 @@ class Products:
                 "there is no pair to learn from; see the image links that prepare counted under repairs, or draw from "
                 "all products with --config.data.rows=all, which learns nothing from those without a pair"
             )
+        which = "those with a picture and a title" if pairs_only else "all"
+        agreed, fraction = agreeing(data, options), options["fraction"]
+        if not 0.0 < fraction <= 1.0:
+            raise UserError(f"config.data.fraction is {fraction}; expected above 0, to 1")
+        if fraction < 1.0 or agreed is not None:
+            kept = in_fraction(data.components("train"), fraction)
+            which += f", a fraction of {fraction:g}" if fraction < 1.0 else ""
+            if agreed is not None:
+                kept &= agreed[data.in_split("train")]
+                self.digest = digest_of([agreed])
+                which += f", without {(~agreed).sum():,} whose picture and title agree least"
+            records = data.records("train", pairs_only=pairs_only, among=kept)
+            if len(records) == 0:
+                raise UserError(
+                    f"none of the {num_products:,} train products of {data.folder} is left ({which}); expected a "
+                    "larger config.data.fraction, or a lower config.data.drop_lowest or min_agreement"
+                )
         self._positions = records.positions
         self.items = MixedRecords(records) if options["mismatch"] else records
-        which = "those with a picture and a title" if pairs_only else "all"
         self.description = f"{len(self.items):,} of {num_products:,} train products ({which})"
 
     def order(self, *, batch_size: int, seed: int) -> Order:

@@ -49,5 +49,23 @@ def mined_lines(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def found_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The lines of `seed_model.json`, as `seed_model.findings.write_findings` returns it."""
+    agreed, alike, near, settings = (summary[name] for name in ("agreement", "duplicates", "leakage", "settings"))
+    lowest = f"; the lowest 5 % agree below {agreed['cosine']['p5']:.3f}" if agreed["cosine"] else ""
+    learnt = f", {agreed['learnt_from']:,} that the model learnt from are not" if agreed["learnt_from"] else ""
+    lines = [f"pairs    {agreed['ranked']:,} of {agreed['pairs']:,} in train ranked{learnt}{lowest}"]
+    if summary["other_data"]:
+        lines.append("pairs    the model was trained on other data; of what is in both, it ranks what it learnt from")
+    known = alike["pairs"] - alike["new"]
+    return [
+        *lines,
+        f"alike    {alike['pairs']:,} pairs of {alike['products']:,} products at {settings['duplicate_cosine']:g} and "
+        f"above within a category, {known:,} known as same product or variant",
+        f"leaks    {near['test_share']:.1%} of {near['test']:,} test products have one of train at "
+        f"{settings['leak_cosine']:g} and above; split by rows {near['row_share']:.1%}",
+    ]
+
+
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)

@@ -47,7 +47,12 @@ def build(
     return {
         "schema_version": SCHEMA_VERSION,
         "space_id": encoder.space_id,
-        "model": {"name": encoder.name, "digest": encoder.digest, "step": int(encoder.step)},
+        "model": {
+            "name": encoder.name,
+            "digest": encoder.digest,
+            "step": int(encoder.step),
+            "trained_on": encoder.trained_on,
+        },
         "dims": encoder.dim,
         "normalized": True,
         "metric": METRIC,

@@ -46,6 +46,7 @@ class ViewEncoder(Protocol):
     preprocess: Mapping[str, Any]
     text: Mapping[str, Any]
     fusion: Mapping[str, Any]
+    trained_on: Mapping[str, Any] | None
 
     def embed_views(self, records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]: ...
 

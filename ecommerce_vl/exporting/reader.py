@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from ecommerce_vl import files
+from ecommerce_vl.data.seed_model.vectors import SeedVectors
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.exporting import manifest, thumbnails
 from ecommerce_vl.exporting.parts import COLUMN_OF
@@ -76,6 +77,21 @@ class ExportedVectors:
     def dim(self) -> int:
         """D."""
         return self.manifest["dims"]
+
+    def seed_vectors(self) -> SeedVectors:
+        """As `prepare` reads them.
+
+        Errors: UserError for an export of an earlier version, which does not say what its model was trained on.
+        """
+        if "trained_on" not in self.manifest["model"]:
+            raise UserError(f"{self.folder / manifest.FILE} does not say what its model was trained on; export again")
+        return SeedVectors(
+            files=[self.folder / shard["path"] for shard in self.manifest["shards"]],
+            columns=COLUMN_OF,
+            fingerprint=self.manifest["data"]["fingerprint"],
+            space_id=self.space_id,
+            trained_on=self.manifest["model"]["trained_on"],
+        )
 
     def require_space(self, space_id: str, *, owner: str, fix: str = SEARCH_ELSEWHERE) -> None:
         """Checks that vectors of `space_id` may be compared with these; `owner` names where they come from.

@@ -24,6 +24,8 @@ OPTIONS = {
     "max_partners": 10,
     "pair_weight": "loss",
     "same_category_fraction": 0.25,
+    "drop_lowest": 0.0,
+    "min_agreement": -1.0,
 }
 
 

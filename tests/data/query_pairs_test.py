@@ -22,6 +22,7 @@ from ecommerce_vl.errors import UserError
 from ecommerce_vl.losses import candidates
 
 OPTIONS = {"source": "query_pairs", "queries": "", "query_power": 0.5, "known": 4, "keywords": 3, "rows": "all"}
+OPTIONS |= {"drop_lowest": 0.0, "min_agreement": -1.0}
 BATCH = 8
 
 

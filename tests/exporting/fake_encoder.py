@@ -14,6 +14,7 @@ class FakeEncoder:
 
     batch_size, dim, step = 2, 4, 7
     name, digest, space_id = "fake/tiny", "d" * 64, "space-one"
+    trained_on = None
 
     def __init__(self, *, space_id="space-one", fail_after=None, drop_rows=False):
         self.preprocess, self.fusion = {"size": 64}, {"kind": "norm(image + text)"}

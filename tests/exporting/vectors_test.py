@@ -71,7 +71,7 @@ def test_the_manifest_describes_the_files(exported, catalog):
         assert hashlib.sha256((exported / shard["path"]).read_bytes()).hexdigest() == shard["sha256"]
     assert [shard["rows"] for shard in manifest["shards"]] == [3, 4, 4, 4, 4]
     assert (manifest["shards"][0]["min_id"], manifest["shards"][0]["max_id"]) == ("SKU-00", "SKU-03")
-    assert manifest["model"] == {"name": "fake/tiny", "digest": "d" * 64, "step": 7}
+    assert manifest["model"] == {"name": "fake/tiny", "digest": "d" * 64, "step": 7, "trained_on": None}
     assert (manifest["dims"], manifest["normalized"], manifest["metric"]) == (4, True, "ip")
     assert manifest["data"]["name"] == "data" and str(catalog) not in json.dumps(manifest)
     rows = rows_of(exported)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from ecommerce_vl.data.logs import dictionaries, events, item_pairs, query_pairs, reading, relevance, sessions
 from ecommerce_vl.data.logs.settings import Settings, from_config
+from ecommerce_vl.data.seed_model.vectors import SeedVectors
 from ecommerce_vl.files import sha256, write_json
 
 SUMMARY = "logs.json"
@@ -48,6 +49,7 @@ def mine_logs(
     *,
     clicks: str,
     queries: str | None = None,
+    vectors: SeedVectors | None = None,
     config: Mapping[str, Any] | None = None,
     connection=None,
     progress: Callable[[str], Callable[[int, int], None]] | None = None,
@@ -57,6 +59,7 @@ def mine_logs(
     Args:
       data: a folder written by prepare.
       clicks, queries: as the flags: file, folder or glob of JSON lines, Parquet or CSV.
+      vectors: of a seed model, whose cosines the two products of an item pair must reach; None skips the rule.
       config: settings that differ from the defaults (see `settings.Settings`).
       connection: an Ibis connection that runs the steps; None for an embedded DuckDB.
       progress: makes the progress callback of a named stage.
@@ -69,7 +72,7 @@ def mine_logs(
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        with _miner(work, settings, connection, advance) as miner:
+        with _miner(work, settings, connection, vectors=vectors, advance=advance) as miner:
             summary = _mine(miner, data, clicks, queries)
         for name in TABLES:
             summary["digests"][name] = sha256(work / name)
@@ -86,9 +89,18 @@ def mine_logs(
 class Miner:
     """The engine, its working folder, and the counters by stage."""
 
-    def __init__(self, work: Path, settings: Settings, reader, connection, advance: Callable[[], None]):
-        self.work, self.settings, self.reader, self.advance = work, settings, reader, advance
-        self.connection = connection
+    def __init__(
+        self,
+        work: Path,
+        settings: Settings,
+        reader,
+        connection,
+        *,
+        vectors: SeedVectors | None,
+        advance: Callable[[], None],
+    ):
+        self.work, self.settings, self.reader, self.connection = work, settings, reader, connection
+        self.vectors, self.advance = vectors, advance
         self.stages: dict[str, dict] = {}
         self.made: list[str] = []
 
@@ -133,7 +145,7 @@ class Miner:
 
 
 @contextlib.contextmanager
-def _miner(work: Path, settings: Settings, connection, advance) -> Iterator[Miner]:
+def _miner(work: Path, settings: Settings, connection, **options) -> Iterator[Miner]:
     import ibis
 
     own = ibis.duckdb.connect(
@@ -143,7 +155,7 @@ def _miner(work: Path, settings: Settings, connection, advance) -> Iterator[Mine
         temp_directory=str(work / "spill"),
         preserve_insertion_order=False,
     )
-    miner = Miner(work, settings, own, connection or own, advance)
+    miner = Miner(work, settings, own, connection or own, **options)
     try:
         yield miner
     finally:
@@ -186,8 +198,9 @@ def _mine(miner: Miner, data: Path, clicks: str, queries: str | None) -> dict:
         "blocks": _shares(pairs, "block"),
         "relations": _shares(items, "relation"),
         "reason_bits": item_pairs.BITS,
-        "skipped": [] if settings.vectors else ["pair relevance: no logs.vectors of a seed model"],
+        "skipped": [] if miner.vectors else ["pair relevance by vectors: no --vectors of a seed model"],
         "settings": settings.thresholds(),
+        "vectors": miner.vectors.space_id if miner.vectors else "",
         "digests": {"settings": settings.digest(), "index.parquet": sha256(data / "index.parquet")},
     }
 
@@ -246,9 +259,9 @@ def _item_pairs(miner: Miner, did, fits, tables: Mapping[str, Any]):
     miner.drop("candidates")
     pairs = miner.keep("item_judged", item_pairs.judged(counted, products, settings))
     pairs = miner.count("item_pairs", pairs)
-    if settings.vectors:
+    if miner.vectors:
         pairs = miner.count("item_vectors", miner.keep("item_compared", _compared(miner, pairs)))
-    pairs = item_pairs.directed(pairs, clicks, settings, compared=bool(settings.vectors))
+    pairs = item_pairs.directed(pairs, clicks, settings, compared=miner.vectors is not None)
     capped = miner.keep("item_capped", item_pairs.capped(pairs, settings))
     return miner.count("item_caps", capped, "dropped")
 
@@ -256,7 +269,7 @@ def _item_pairs(miner: Miner, did, fits, tables: Mapping[str, Any]):
 def _compared(miner: Miner, pairs):
     products = pq.read_table(miner.work / "products.parquet", columns=["id", "product"])
     row_of_id = dict(zip(products["id"].to_pylist(), products["product"].to_pylist(), strict=True))
-    vectors = relevance.Vectors(Path(miner.settings.vectors), row_of_id, miner.work)
+    vectors = relevance.Vectors(miner.vectors, row_of_id, miner.work)
     with pq.ParquetWriter(miner.work / "cosines.parquet", relevance.COSINES) as writer:
         for batch in vectors.cosines(miner.batches(pairs.select("a", "b"))):
             writer.write_batch(batch)

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.expr.types import Table
 
-from ecommerce_vl.errors import UserError
+from ecommerce_vl.data.seed_model.vectors import SeedVectors, matrix
 
+VIEWS = ("text", "image")
 COSINES = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("title_cos", pa.float64()), ("image_cos", pa.float64())])
 
 
@@ -35,38 +36,26 @@ def lexical(pairs: Table, query_words: Table, products: Table) -> Table:
 
 
 class Vectors:
-    """Vectors of a Parquet file (id, image_vector, text_vector: lists of floats), kept on disk in product order.
+    """Vectors of pictures and titles from the files of an export, kept on disk in product order."""
 
-    Errors: UserError for missing columns and vectors of several lengths.
-    """
-
-    def __init__(self, file: Path, row_of_id: dict[str, int], folder: Path):
-        table = pq.ParquetFile(file, pre_buffer=False)  # which would keep all that was read
-        missing = [name for name in ("id", "image_vector", "text_vector") if name not in table.schema_arrow.names]
-        if missing:
-            raise UserError(
-                f"--config.logs.vectors={file} has no column {missing[0]}; expected id, image_vector, text_vector"
-            )
+    def __init__(self, seed: SeedVectors, row_of_id: dict[str, int], folder: Path):
         self._matrices: dict[str, np.memmap] = {}
         self._row_of_key = {key: row for row, key in enumerate(sorted(row_of_id.values()))}
-        for batch in table.iter_batches(4096, columns=["id", "image_vector", "text_vector"]):
-            ids = batch.column(0).to_pylist()
-            for name in ("image_vector", "text_vector"):
-                for product, values in zip(ids, batch.column(name).to_pylist(), strict=True):
-                    if product not in row_of_id or not values:
+        names = ["product_id", *(seed.columns[view] for view in VIEWS)]
+        for file in seed.files:
+            for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(4096, columns=names):
+                rows = [self._row_of_key.get(row_of_id.get(name)) for name in batch.column(0).to_pylist()]
+                known = np.array([row is not None for row in rows])
+                for view in VIEWS:
+                    column = batch.column(seed.columns[view])
+                    there = known & column.is_valid().to_numpy(zero_copy_only=False)
+                    if not there.any():
                         continue
-                    vector = np.asarray(values, np.float32)
-                    if name not in self._matrices:
-                        shape = (len(row_of_id), len(vector))
-                        self._matrices[name] = np.memmap(folder / f"{name}.f32", np.float32, "w+", shape=shape)
-                    if vector.shape != self._matrices[name].shape[1:]:
-                        raise UserError(
-                            f"--config.logs.vectors={file}: {name} of {product!r} has {len(vector)} numbers; expected "
-                            f"{self._matrices[name].shape[1]} as in the first row"
-                        )
-                    self._matrices[name][self._row_of_key[row_of_id[product]]] = vector / max(
-                        float(np.linalg.norm(vector)), 1e-12
-                    )
+                    vectors = matrix(column.filter(pa.array(there)))
+                    if view not in self._matrices:
+                        shape = (len(row_of_id), vectors.shape[1])
+                        self._matrices[view] = np.memmap(folder / f"{view}.f32", np.float32, "w+", shape=shape)
+                    self._matrices[view][[rows[row] for row in np.flatnonzero(there)]] = vectors
 
     def cosines(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """For batches of (a, b): batches of `COSINES`; null where a product has no vector."""
@@ -76,9 +65,9 @@ class Vectors:
                 for side in ("a", "b")
             ]
             columns = [batch.column("a"), batch.column("b")]
-            for name in ("text_vector", "image_vector"):
-                matrix = self._matrices.get(name, np.zeros((len(self._row_of_key), 1), np.float32))
-                left, right = matrix[rows[0]], matrix[rows[1]]
+            for view in VIEWS:
+                vectors = self._matrices.get(view, np.zeros((len(self._row_of_key), 1), np.float32))
+                left, right = vectors[rows[0]], vectors[rows[1]]
                 # A row of zeros is a product without a vector. Rounded, so that no threshold depends on a machine.
                 known = left.any(1) & right.any(1)
                 cosines = np.round((left.astype(np.float64) * right).sum(1), 6)

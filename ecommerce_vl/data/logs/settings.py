@@ -50,8 +50,7 @@ class Settings:
       category_level: leaf, a level counted from 1 at the top, or none.
       min_pair_rel: share of a query's content words in the titles of both products of an item pair.
       min_query_words: content words of a query in the title of its product.
-      min_title_cos, min_image_cos: of the seed model's vectors, where `vectors` names a Parquet file of them.
-      vectors: path to a Parquet file (id, image_vector, text_vector); "" skips the rule.
+      min_title_cos, min_image_cos: of an item pair by the vectors of a seed model, where there are some (--vectors).
       min_pair_support, min_query_support: distinct clients of an item pair, sessions of a query pair.
       require_other_seller: drop pairs of one seller; otherwise other sellers come first among equal affinities.
       max_per_trigger, max_per_recall: item pairs of one product on either side.
@@ -85,7 +84,6 @@ class Settings:
     min_pair_rel: float = 0.5
     min_title_cos: float = 0.3
     min_image_cos: float = 0.5
-    vectors: str = ""
     min_pair_support: int = 2
     require_other_seller: bool = False
     max_per_trigger: int = 20

@@ -27,6 +27,7 @@ from ecommerce_vl.files import write_text
 
 FILE = "report.html"
 PAIRS_PAGE = "pairs.html"  # of mined pairs, beside it if there were logs
+SEED_PAGE = "seed_model.html"  # of what a seed model found, beside it if there were vectors
 CASES_PER_REASON = 6
 GRID = 48  # products as the model sees them
 TITLES = 20_000  # that the tokenizer of the page is learnt from and tried on
@@ -46,7 +47,7 @@ def write_report(data: Path, *, max_cases: int = 24, seed: int = 0) -> Path:
     summary = PreparedData(data).summary
     with tables.open_tables(data) as connection:
         page = (
-            _environment()
+            environment()
             .get_template("page.html")
             .render(**_contents(connection, data, summary, max_cases=max_cases, seed=seed))
         )
@@ -54,7 +55,8 @@ def write_report(data: Path, *, max_cases: int = 24, seed: int = 0) -> Path:
     return data / FILE
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Templates of this room, with the words and numbers of its pages."""
     environment = pages.environment(Path(__file__).parent)
     environment.filters |= {"number": words.number, "meaning": words.meaning}
     environment.globals |= {"percent": words.percent}
@@ -135,7 +137,11 @@ def _contents(
         "grid": cards.model_views(connection, data, tables.drawn_ids(connection, most=GRID, seed=seed), tokenizer),
         "pipeline": cards.PIPELINE,
         "logs": _logs(data),
-        "pairs_page": PAIRS_PAGE if (data / PAIRS_PAGE).exists() else "",
+        "pages": {
+            name: page
+            for name, page in (("Mined pairs", PAIRS_PAGE), ("Seed model", SEED_PAGE))
+            if (data / page).exists()
+        },
     }
 
 

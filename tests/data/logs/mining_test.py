@@ -18,17 +18,18 @@ from ecommerce_vl.data.logs.item_pairs import BITS
 from ecommerce_vl.data.logs.mining import mine_logs
 from ecommerce_vl.data.logs.query_pairs import UNIT, weighted
 from ecommerce_vl.data.logs.settings import Settings
+from ecommerce_vl.data.seed_model.vectors import SeedVectors
 from ecommerce_vl.errors import UserError
 
 OUTPUTS = ("item_pairs.parquet", "query_pairs.parquet", "query_known.parquet")
 OPEN = {"min_clients": 1, "query_fractions": (1.0, 0.0, 0.0)}  # no query is private, none is held out
 
 
-def mine(folder, queries, events, *, products=PRODUCTS, connection=None, **config):
+def mine(folder, queries, events, *, products=PRODUCTS, connection=None, vectors=None, **config):
     write_index(folder, products)
     clicks = write_lines(folder / "clicks.jsonl", events)
     asked = write_lines(folder / "queries.jsonl", queries)
-    return mine_logs(folder, clicks=clicks, queries=asked, config=OPEN | config, connection=connection)
+    return mine_logs(folder, clicks=clicks, queries=asked, vectors=vectors, config=OPEN | config, connection=connection)
 
 
 def rows_of(folder, name):
@@ -263,16 +264,24 @@ def test_a_pause_begins_a_new_session(tmp_path):
 
 def test_vectors_of_a_seed_model_decide(tmp_path):
     queries, events = golden()
-    vectors = {"p1": ([1.0, 0.0], [1.0, 0.0]), "p2": ([1.0, 0.1], [1.0, 0.5]), "p5": ([0.0, 1.0], [1.0, 0.0])}
-    table = {
-        "id": list(vectors),
-        "image_vector": [image for image, _ in vectors.values()],
-        "text_vector": [text for _, text in vectors.values()],
-    }
-    pq.write_table(pa.table(table), tmp_path / "vectors.parquet")
-    summary = mine(tmp_path / "data", queries, events, vectors=str(tmp_path / "vectors.parquet"))
+    vectors = {"p1": ([1.0, 0.0], [1.0, 0.0]), "p2": ([0.995, 0.0995], [0.894, 0.447]), "p5": ([0.0, 1.0], [1.0, 0.0])}
+    vectors |= {"unknown": ([0.0, 1.0], [0.0, 1.0]), "p4": (None, [0.0, 1.0])}
+    image, text = zip(*vectors.values(), strict=True)
+    table = pa.table(
+        {"product_id": list(vectors), "image": pa.array(image, pa.list_(pa.float32(), 2)), "text": list(text)}
+    )
+    pq.write_table(table.slice(0, 2), tmp_path / "part-0.parquet")
+    pq.write_table(table.slice(2), tmp_path / "part-1.parquet")
+    seed = SeedVectors(
+        files=sorted(tmp_path.glob("part-*")),
+        columns={"image": "image", "text": "text"},
+        fingerprint="",
+        space_id="space",
+        trained_on=None,
+    )
+    summary = mine(tmp_path / "data", queries, events, vectors=seed)
     assert summary["stages"]["item_vectors"] == {"rows_in": 2, "rows_out": 1, "dropped": {"image_cosine": 1}}
-    assert summary["skipped"] == []
+    assert (summary["skipped"], summary["vectors"]) == ([], "space")
     assert rows_of(tmp_path / "data", "item_pairs")[0]["reason"] & BITS["image_cosine"]
 
 

@@ -74,6 +74,7 @@ def _check_tasks() -> None:
 def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
     """Measures the newest checkpoint, or that of `step`; returns the metrics."""
     import ecommerce_vl as vl
+    from ecommerce_vl.data.item_pairs import held_out
     from ecommerce_vl.data.prepared import PreparedData
     from ecommerce_vl.data.query_pairs import FILE as QUERY_PAIRS
     from ecommerce_vl.evaluation import comparison, embedding, following, pair_files, report, slices, suite
@@ -95,6 +96,7 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
         queries, judged_by = judged_queries.read(QUERIES.value), QUERIES.value
     elif (data.folder / QUERY_PAIRS).exists():
         queries, judged_by = judged_queries.held_out(data.folder / QUERY_PAIRS, split=SPLIT.value), "held-out clicks"
+    clicked = held_out(data, split=SPLIT.value)
     encoder = vl.load(workdir, step=step)
     splits = {
         name: embedding.embed(encoder, data.records(name), progress=Progress(f"embed {name}"))
@@ -110,6 +112,7 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
         others={"untrained": encoder.untrained()} | published,
         records={"test": data.records(SPLIT.value)} | {name: data.records(name) for name in ("train", "validation")},
         queries=queries,
+        clicked=clicked,
         index=in_memory if APPROXIMATE.value else None,
         pairs=pairs,
         fine_tune=encoder.fine_tune,

@@ -190,6 +190,15 @@ def styles(left_P: np.ndarray, right_P: np.ndarray, *, num_rows: int) -> np.ndar
     return np.where(size[style_P] <= MAX_STYLE, style_P, -1 - np.arange(len(left_P))).astype(np.int32)
 
 
+def held_out(data: PreparedData, *, split: str) -> list[tuple[str, str]] | None:
+    """(trigger id, recall id) of the mined pairs of a split, None where no log was mined."""
+    file = data.folder / FILE
+    if not file.exists():
+        return None
+    table = pq.read_table(file, columns=["trigger_id", "recall_id"], filters=[("split", "==", split)])
+    return list(zip(table["trigger_id"].to_pylist(), table["recall_id"].to_pylist(), strict=True))
+
+
 def _mined(data: PreparedData, relations: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     """Rows (in the order of the train split), weights, and what they are, of the mined pairs of these relations."""
     file = data.folder / FILE

@@ -55,6 +55,7 @@ class Context:
       with its initial parameters, and `published` ones;
     records: split -> the records that the splits were embedded from, for what embeds them again, or {};
     queries: queries with graded judgements of products, or None;
+    clicked: (product id, id of one clicked with it), mined pairs of the test split, or None;
     pairs: `pair_files.PairFile`s, labelled pairs of listings from elsewhere;
     fine_tune: `(view, train=(records, y), validation=(records, y), test=records, num_classes=C)` -> (scores (N,C) of
       the test records, {what was chosen}); None where the encoder cannot be trained further;
@@ -71,6 +72,7 @@ class Context:
     others: Mapping[str, Any] = field(default_factory=dict)
     records: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     queries: Any = None
+    clicked: Sequence[tuple[str, str]] | None = None
     pairs: Sequence[Any] = ()
     fine_tune: Callable[..., tuple[np.ndarray, dict]] | None = None
     thorough: bool = False

@@ -10,9 +10,11 @@ are ordered by id; a figure has its gallery's size and its coverage of the queri
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from ecommerce_vl.evaluation import bootstrap
 from ecommerce_vl.evaluation.products import VIEWS, EmbeddedProducts
@@ -26,6 +28,7 @@ def measure(
     products: EmbeddedProducts,
     positives: Iterable[tuple[str, str]],
     *,
+    vectors: Mapping[str, Any] | None = None,
     reverse: bool = False,
     distinct_images: bool = False,
     seed: int = 0,
@@ -35,9 +38,11 @@ def measure(
     Args:
       products: all that were judged, embedded.
       positives: (trigger id, recalled id) of one style; those of products that are not here count against coverage.
+      vectors: view -> (N,D), dense or CSR, to measure in place of the products' own; only these views ask and answer.
       reverse: recalled products ask for their triggers.
       distinct_images: leaves out pairs whose pictures are the same bytes, which a picture finds trivially.
     """
+    vectors = products.vectors if vectors is None else vectors
     row_of = {name: row for row, name in enumerate(products.ids)}
     answers: dict[str, set[str]] = {}
     for trigger, recall in positives:
@@ -46,8 +51,8 @@ def measure(
     pictures = [hashlib.sha256(picture).digest() if picture else None for picture in products.images]
     by_id_N = np.argsort(np.argsort(np.array(products.ids)))
     found = {}
-    for query_view in VIEWS:
-        for gallery_view in VIEWS:
+    for query_view in (view for view in VIEWS if view in vectors):
+        for gallery_view in (view for view in VIEWS if view in vectors):
             gallery = np.flatnonzero(products.present(gallery_view))
             asks = products.present(query_view)
             queries, right = [], []
@@ -63,9 +68,7 @@ def measure(
                     right.append(rows)
             if not queries:
                 continue
-            ranks = _first_ranks(
-                products.vectors[query_view], products.vectors[gallery_view], np.array(queries), right, gallery, by_id_N
-            )
+            ranks = _first_ranks(vectors[query_view], vectors[gallery_view], np.array(queries), right, gallery, by_id_N)
             values = {"mrr": 1.0 / ranks} | {f"hit@{k}": (ranks <= k).astype(np.float64) for k in CUTS}
             shared = {"candidates": len(gallery), "coverage": len(queries) / len(answers)}
             for name, one in bootstrap.mean_intervals(values, groups=np.array(queries), seed=seed).items():
@@ -85,7 +88,8 @@ def _first_ranks(z_query_NxD, z_gallery_NxD, queries, right, gallery, by_id_N) -
     ranks = np.empty(len(queries))
     for start in range(0, len(queries), BLOCK):
         rows = queries[start : start + BLOCK]
-        score_bxG = np.round(z_query_NxD[rows].astype(np.float64) @ z_gallery_GxD.T, DECIMALS)
+        score_bxG = z_query_NxD[rows].astype(np.float64) @ z_gallery_GxD.T
+        score_bxG = np.round(score_bxG.toarray() if issparse(score_bxG) else score_bxG, DECIMALS)
         for at, row in enumerate(rows):
             if place_N[row] >= 0:
                 score_bxG[at, place_N[row]] = -np.inf

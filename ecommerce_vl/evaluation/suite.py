@@ -13,6 +13,7 @@ from ecommerce_vl.evaluation import (
     attributes,
     category,
     centred,
+    clicked_pairs,
     clustering,
     composed,
     context,
@@ -32,6 +33,7 @@ FAMILIES = {
         cross_modal,
         dominance,
         centred,
+        clicked_pairs,
         query_retrieval,
         composed,
         approximate,
@@ -56,8 +58,8 @@ def run(
     """Measures all tasks on `test`; `train` gives neighbours and probes, `validation` their choices.
 
     `families`: keys of `FAMILIES` to measure instead of all. `known`: what else a task may need, the fields of
-    `context.Context`: encoder, others, records, queries, pairs, fine_tune, thorough, seed. `progress(done, total,
-    name)` is called before each family and once at the end. Same inputs and seed, same results.
+    `context.Context`: encoder, others, records, queries, clicked, pairs, fine_tune, thorough, seed.
+    `progress(done, total, name)` is called before each family and once at the end. Same inputs and seed, same results.
     Memory: a block of scores at a time, and the relevance of up to 1,000 answers per query.
     """
     given = context.Context(test=test, train=train, validation=validation, **known)

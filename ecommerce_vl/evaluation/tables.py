@@ -51,6 +51,11 @@ TASKS = {
         "What do the vectors tell apart once the direction that they share is taken off?",
         ("hit@1", "hit@10", "hit@5", "mrr"),
     ),
+    "clicked_pairs": (
+        "Clicked together",
+        "Does a product find what shoppers clicked with it? What they did not click counts as wrong.",
+        ("hit@10", "hit@1", "hit@5", "mrr"),
+    ),
     "query": (
         "Search queries",
         "Do a shopper's words find the products that people judged to be right, or clicked?",

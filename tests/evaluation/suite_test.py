@@ -34,7 +34,7 @@ def test_every_promised_key_is_measured_with_its_interval(results):
         assert {"value", "low", "high", "n", "candidates", "coverage"} <= set(entry), key
         assert 0.0 <= entry["low"] <= entry["high"] <= 1.0, key
     # No judgements, no index that was asked for, and an encoder that composes nothing.
-    assert set(results.skipped) == {"query", "approximate", "composed/joint"}
+    assert set(results.skipped) == {"query", "clicked_pairs", "approximate", "composed/joint"}
     chosen = results.metrics["category/text/linear/top1"]
     assert (chosen["C"], chosen["whitened"]) == (1000.0, True)
     json.dumps(results.metrics, allow_nan=False)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -52,15 +53,13 @@ def measure(data: PreparedData, seed: SeedVectors, *, share: float, by_leaf: boo
     rng = np.random.default_rng(rng_seed)
     train = [row for row, name in enumerate(ids) if name in leaf_of]
     chosen = rng.choice(train, int(share * len(train)), replace=False)
-    if by_leaf:
-        chosen = np.array(sorted(chosen, key=lambda row: leaf_of[ids[row]]))
     source = np.arange(len(ids))
-    source[chosen] = np.roll(chosen, 1)  # along a shuffled circle, or along one that is sorted by leaf category
-    if by_leaf:
-        chosen = np.array(
-            [row for row in chosen if leaf_of[ids[row]] == leaf_of[ids[source[row]]] and source[row] != row]
-        )
-    wrong = {ids[row] for row in chosen}
+    groups = defaultdict(list)
+    for row in chosen:
+        groups[leaf_of[ids[row]] if by_leaf else ""].append(row)
+    for rows in groups.values():
+        source[rows] = np.roll(rows, 1)  # each has the picture of the one before; one alone keeps its own
+    wrong = {ids[row] for row in np.flatnonzero(source != np.arange(len(ids)))}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "vectors.parquet"
         column = table.column_names.index(image)

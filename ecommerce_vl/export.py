@@ -43,7 +43,7 @@ def main() -> None:
         index.require_library(INDEX.value)
     if REFRESH.value:
         refresh.require_other_folder(Path(REFRESH.value), out)
-    encoder = vl.load(WORKDIR.value) if WORKDIR.value else vl.from_pretrained(PRETRAINED.value)
+    encoder = vl.from_pretrained(PRETRAINED.value) if PRETRAINED.value is not None else vl.load(WORKDIR.value)
     earlier = ExportedVectors(REFRESH.value) if REFRESH.value else None
     manifest = export_vectors(
         refresh.RefreshingEncoder(encoder, earlier) if earlier else encoder,

@@ -49,7 +49,7 @@ def main() -> None:
         raise UserError(f"--image_weight={IMAGE_WEIGHT.value}: expected a number from 0 (words) to 1 (picture)")
     image = query.read_image(IMAGE.value) if IMAGE.value else None
     exported = ExportedVectors(VECTORS.value)
-    encoder = vl.from_pretrained(PRETRAINED.value) if PRETRAINED.value else vl.load(WORKDIR.value)
+    encoder = vl.from_pretrained(PRETRAINED.value) if PRETRAINED.value is not None else vl.load(WORKDIR.value)
     exported.require_space(encoder.space_id, owner=f"the model of {WORKDIR.value or PRETRAINED.value}")
 
     view = "product" if VIEW.value == "auto" else VIEW.value

@@ -1,5 +1,6 @@
 """A seed model by the doors: trained on a fraction, exported, asked by prepare, and heeded by the next training."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 import ecommerce_vl as vl
 from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.errors import UserError
 from ecommerce_vl.exporting.reader import ExportedVectors
 from ecommerce_vl.exporting.vectors import export_vectors
 from ecommerce_vl.systems import build_system
@@ -75,6 +77,30 @@ def test_the_manifest_says_what_the_model_learnt_from(shop):
     folder, _ = shop
     seed = ExportedVectors(folder / "vectors").seed_vectors()
     assert seed.trained_on == {"fingerprint": PreparedData(folder / "data").fingerprint, "fraction": 0.2}
+
+
+def test_vectors_that_cannot_judge_are_refused(shop, tmp_path):
+    folder, _ = shop
+    shutil.copytree(folder / "vectors", tmp_path / "vectors")
+    manifest = json.loads((tmp_path / "vectors" / "manifest.json").read_text())
+
+    def refused(change) -> str:
+        changed = json.loads(json.dumps(manifest))
+        change(changed)
+        (tmp_path / "vectors" / "manifest.json").write_text(json.dumps(changed))
+        with pytest.raises(UserError) as caught:
+            ExportedVectors(tmp_path / "vectors").seed_vectors()
+        return str(caught.value)
+
+    assert "the vectors of --split=test, expected those of all" in refused(lambda m: m["data"].update(split="test"))
+    assert "does not say what its model was trained on" in refused(lambda m: m["model"].pop("trained_on"))
+    assert "the manifest says 7" in refused(lambda m: m["shards"][0].update(rows=7))
+    assert "cannot be read" in refused(lambda m: m["shards"][0].update(path="part-none.parquet"))
+    (tmp_path / "run[1]").mkdir()
+    shutil.move(tmp_path / "vectors", tmp_path / "run[1]" / "vectors")
+    (tmp_path / "run[1]" / "vectors" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="stands for others in patterns"):
+        ExportedVectors(tmp_path / "run[1]" / "vectors").seed_vectors()
 
 
 def test_refusals_are_one_sentence(shop, tmp_path):

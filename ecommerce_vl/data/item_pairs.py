@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from ecommerce_vl.data.batches import Batch, Record, ToExample
 from ecommerce_vl.data.prepared import PreparedData, Records, digest_of
 from ecommerce_vl.data.sampling import Deck, Order, natural_order
-from ecommerce_vl.data.seed_model.agreement import agreeing
+from ecommerce_vl.data.seed_model.agreement import LEFT_OUT, TOO_STRICT, agreeing
 from ecommerce_vl.errors import UserError
 
 FILE = "item_pairs.parquet"
@@ -101,8 +101,10 @@ class ItemPairs:
         if (agreed := agreeing(data, options)) is not None:
             agreed = agreed[data.in_split("train")]
             kept = agreed[left] & agreed[right]
+            if not kept.any() and len(kept):
+                raise UserError(f"no pair of {data.folder} is left ({origin}); {TOO_STRICT}")
             left, right, weight = left[kept], right[kept], weight[kept]
-            origin += f", without {(~kept).sum():,} of products whose picture and title agree least"
+            origin += ", " + LEFT_OUT.format((~kept).sum())
         if len(left) == 0:
             raise UserError(
                 f"{data.folder} has no pair of train products ({origin}); mine a log with prepare --clicks=FILE, "

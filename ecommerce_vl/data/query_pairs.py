@@ -24,7 +24,7 @@ from ecommerce_vl.data.logs.words import content_words, hash64, normalised
 from ecommerce_vl.data.prepared import PreparedData, Records, digest_of
 from ecommerce_vl.data.product_ids import id_row
 from ecommerce_vl.data.sampling import Deck, Order
-from ecommerce_vl.data.seed_model.agreement import agreeing
+from ecommerce_vl.data.seed_model.agreement import LEFT_OUT, TOO_STRICT, agreeing
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.files import numbered_lines
 
@@ -58,10 +58,10 @@ class QueryPairs:
         lost = f"; {left:,} of no train product left out" if (left := num_all - table.num_rows) else ""
         if (agreed := agreeing(data, options)) is not None:
             kept = pc.take(pa.array(agreed), table["at"])
-            lost += (
-                f"; {pc.sum(pc.invert(kept)).as_py() or 0:,} of products whose picture and title agree least left out"
-            )
-            table = table.filter(kept)
+            low, table = pc.sum(pc.invert(kept)).as_py() or 0, table.filter(kept)
+            lost += "; " + LEFT_OUT.format(low)
+            if low and table.num_rows == 0:
+                raise UserError(f"none of {low:,} query pairs of {where} is left; {TOO_STRICT}")
         if table.num_rows == 0:
             raise UserError(
                 f"none of the {num_all:,} query pairs of {where} is of a training product of {data.folder}; prepare it "

@@ -18,7 +18,7 @@ from ecommerce_vl.data.prepared import PreparedData, digest_of
 from ecommerce_vl.data.query_pairs import QueryPairs
 from ecommerce_vl.data.sampling import COLUMNS as SAMPLING_COLUMNS
 from ecommerce_vl.data.sampling import Order, keys_of, training_order
-from ecommerce_vl.data.seed_model.agreement import agreeing
+from ecommerce_vl.data.seed_model.agreement import LEFT_OUT, TOO_STRICT, agreeing
 from ecommerce_vl.errors import UserError
 
 SHARES = ("mismatch", "mismatch_same_category")
@@ -74,14 +74,14 @@ class Products:
             kept = in_fraction(data.components("train"), fraction)
             which += f", a fraction of {fraction:g}" if fraction < 1.0 else ""
             if agreed is not None:
-                kept &= agreed[data.in_split("train")]
+                agreed = agreed[data.in_split("train")]
                 self.digest = digest_of([agreed])
-                which += f", without {(~agreed).sum():,} whose picture and title agree least"
+                which += ", " + LEFT_OUT.format((kept & ~agreed).sum())
+                kept &= agreed
             records = data.records("train", pairs_only=pairs_only, among=kept)
             if len(records) == 0:
                 raise UserError(
-                    f"none of the {num_products:,} train products of {data.folder} is left ({which}); expected a "
-                    "larger config.data.fraction, or a lower config.data.drop_lowest or min_agreement"
+                    f"none of the {num_products:,} train products of {data.folder} is left ({which}); {TOO_STRICT}"
                 )
         self._positions = records.positions
         self.items = MixedRecords(records) if options["mismatch"] else records

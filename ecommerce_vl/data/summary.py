@@ -39,7 +39,7 @@ def mined_lines(summary: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, stages in (
         ("events", ("searches", "events", "sessions")),
-        ("items", ("item_candidates", "item_pairs", "item_caps")),
+        ("items", ("item_candidates", "item_pairs", "item_vectors", "item_caps")),
         ("queries", ("query_support", "query_pairs", "query_caps")),
     ):
         counted = [summary["stages"][stage] for stage in stages if stage in summary["stages"]]
@@ -54,6 +54,8 @@ def found_lines(summary: Mapping[str, Any]) -> list[str]:
     agreed, alike, near, settings = (summary[name] for name in ("agreement", "duplicates", "leakage", "settings"))
     lowest = f"; the lowest 5 % agree below {agreed['cosine']['p5']:.3f}" if agreed["cosine"] else ""
     learnt = f", {agreed['learnt_from']:,} that the model learnt from are not" if agreed["learnt_from"] else ""
+    if not agreed["ranked"] and agreed["pairs"]:
+        learnt += "; train a seed model with --config.data.fraction=0.1"
     lines = [f"pairs    {agreed['ranked']:,} of {agreed['pairs']:,} in train ranked{learnt}{lowest}"]
     if summary["other_data"]:
         lines.append("pairs    the model was trained on other data; of what is in both, it ranks what it learnt from")
@@ -63,7 +65,9 @@ def found_lines(summary: Mapping[str, Any]) -> list[str]:
         f"alike    {alike['pairs']:,} pairs of {alike['products']:,} products at {settings['duplicate_cosine']:g} and "
         f"above within a category, {known:,} known as same product or variant",
         f"leaks    {near['test_share']:.1%} of {near['test']:,} test products have one of train at "
-        f"{settings['leak_cosine']:g} and above; split by rows {near['row_share']:.1%}",
+        f"{settings['leak_cosine']:g} and above; split by rows {near['row_share']:.1%}"
+        if near["test"]
+        else "leaks    no test product with a vector, so none was looked at",
     ]
 
 

@@ -22,13 +22,15 @@ def run(context: Context, results: Results) -> None:
     if context.clicked is None:
         results.skip("clicked_pairs", "no click log was mined for this data (prepare --clicks=FILE)")
         return
-    queries = len({trigger for trigger, _ in context.clicked})
+    # A log names one direction of a pair; what was clicked with a product is right either way.
+    clicked = sorted({*context.clicked, *((other, one) for one, other in context.clicked)})
+    queries = len({query for query, _ in clicked})
     if queries < MIN_QUERIES:
         results.skip("clicked_pairs", f"{queries} products of this split have mined pairs; {MIN_QUERIES} are needed")
         return
     for method, vectors in _methods(context, results):
         found: dict[str, dict[str, dict]] = defaultdict(dict)
-        measured = judged_pairs.measure(context.test, context.clicked, vectors=vectors, seed=context.seed)
+        measured = judged_pairs.measure(context.test, clicked, vectors=vectors, seed=context.seed)
         for key, entry in measured.items():
             direction, metric = key.split("/")
             found[direction.replace("-", "2")][metric] = entry

@@ -48,7 +48,8 @@ def measure(
     for trigger, recall in positives:
         query, answer = (recall, trigger) if reverse else (trigger, recall)
         answers.setdefault(query, set()).add(answer)
-    pictures = [hashlib.sha256(picture).digest() if picture else None for picture in products.images]
+    digest = lambda picture: hashlib.sha256(picture).digest() if picture else None
+    pictures = [digest(picture) for picture in products.images] if distinct_images else []
     by_id_N = np.argsort(np.argsort(np.array(products.ids)))
     found = {}
     for query_view in (view for view in VIEWS if view in vectors):

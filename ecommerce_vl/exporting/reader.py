@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ from ecommerce_vl.data.seed_model.vectors import SeedVectors
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.exporting import manifest, thumbnails
 from ecommerce_vl.exporting.parts import COLUMN_OF
-from ecommerce_vl.exporting.vectors import SUCCESS
+from ecommerce_vl.exporting.vectors import ALL, SUCCESS
 
 SEARCH_ELSEWHERE = "search with the run that made them, or export again"
 
@@ -81,10 +82,22 @@ class ExportedVectors:
     def seed_vectors(self) -> SeedVectors:
         """As `prepare` reads them.
 
-        Errors: UserError for an export of an earlier version, which does not say what its model was trained on.
+        Errors: UserError for an export of one split, or of an earlier version, which does not say what its model was
+        trained on, for parts that are missing or damaged, and for a path that stands for others.
         """
+        again = "export with --split=all into another folder, or with --overwrite"
         if "trained_on" not in self.manifest["model"]:
-            raise UserError(f"{self.folder / manifest.FILE} does not say what its model was trained on; export again")
+            raise UserError(f"{self.folder / manifest.FILE} does not say what its model was trained on; {again}")
+        if (split := self.manifest["data"]["split"]) != ALL:
+            raise UserError(
+                f"{str(self.folder)!r} holds the vectors of --split={split}, expected those of all; {again}"
+            )
+        if set(str(self.folder)) & set("*?[]"):
+            raise UserError(
+                f"{str(self.folder)!r} has a character that stands for others in patterns; rename the folder"
+            )
+        for shard in self.manifest["shards"]:
+            self._read(shard, pq.read_metadata)
         return SeedVectors(
             files=[self.folder / shard["path"] for shard in self.manifest["shards"]],
             columns=COLUMN_OF,
@@ -123,19 +136,24 @@ class ExportedVectors:
         column = COLUMN_OF[view]
         ids, blocks = [], []
         for shard in self.manifest["shards"]:
-            try:
-                table = pq.read_table(self.folder / shard["path"], columns=["product_id", column])
-            except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-                raise UserError(f"{self.folder / shard['path']} cannot be read; run the same export again") from error
-            if table.num_rows != shard["rows"]:
-                raise UserError(
-                    f"{self.folder / shard['path']} holds {table.num_rows} rows, the manifest says {shard['rows']}; "
-                    "run the same export again"
-                )
+            table = self._read(shard, lambda file: pq.read_table(file, columns=["product_id", column]))
             present = table.filter(table[column].is_valid())
             ids += present["product_id"].to_pylist()
             blocks.append(present[column].combine_chunks().flatten().to_numpy().reshape(-1, self.dim))
         return ids, np.concatenate(blocks) if blocks else np.empty((0, self.dim), np.float32)
+
+    def _read(self, shard: Mapping[str, Any], read: Callable[[Path], Any]) -> Any:
+        """What `read` gives of a part: something with `num_rows`, which are those that the manifest says."""
+        file = self.folder / shard["path"]
+        try:
+            found = read(file)
+        except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+            raise UserError(f"{file} cannot be read; run the same export again") from error
+        if found.num_rows != shard["rows"]:
+            raise UserError(
+                f"{file} holds {found.num_rows} rows, the manifest says {shard['rows']}; run the same export again"
+            )
+        return found
 
     def cards(self, ids: Sequence[str]) -> list[Card]:
         """What is shown of these products, in their order; empty fields where no thumbnails were exported."""

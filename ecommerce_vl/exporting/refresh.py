@@ -46,7 +46,7 @@ class RefreshingEncoder:
     def __init__(self, encoder: ViewEncoder, earlier: ExportedVectors):
         earlier.require_space(
             encoder.space_id,
-            owner="the model of --workdir",
+            owner="the model",
             fix="export without --refresh, since no vector of it can be kept",
         )
         earlier.verify()

@@ -61,6 +61,7 @@ def export_vectors(
     request = {
         "schema_version": manifest.SCHEMA_VERSION,
         "space_id": encoder.space_id,
+        "trained_on": encoder.trained_on,
         "fingerprint": data.fingerprint,
         "split": split,
         "thumbnails": pictures,
@@ -190,7 +191,7 @@ def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     if found.get("space_id") is None:
         return "Parquet parts of unknown origin"
     if found["space_id"] != wanted["space_id"]:
-        return f"vectors of the space {found['space_id']}, but the model of --workdir makes space {wanted['space_id']}"
+        return f"vectors of the space {found['space_id']}, but the model makes space {wanted['space_id']}"
     if "fingerprint" not in found:
         return f"vectors without their {RECEIPTS} folder"
     if found["fingerprint"] != wanted["fingerprint"]:

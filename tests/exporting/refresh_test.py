@@ -82,7 +82,7 @@ def test_absent_views_stay_absent(exported):
 
 def test_another_space_damage_and_its_own_folder_are_refused(exported, tmp_path):
     with pytest.raises(
-        UserError, match=r"space space-one .* --workdir is of space space-two; export without --refresh"
+        UserError, match=r"space space-one .* the model is of space space-two; export without --refresh"
     ):
         refreshed(FakeEncoder(space_id="space-two"), exported)
     copy = tmp_path / "copy"

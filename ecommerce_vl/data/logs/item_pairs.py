@@ -152,12 +152,16 @@ def judged(pairs: Table, products: Table, settings: Settings) -> Table:
 
 
 def compared(pairs: Table, cosines: Table, settings: Settings) -> Table:
-    """Relevance by a seed model: every pair with `reason`: no_vector, title_cosine, image_cosine, or null."""
+    """Relevance by a seed model: every pair with `reason`: no_vector, title_cosine, image_cosine, or null.
+
+    Pairs that are held out stay: what models are measured by is not chosen by one of them.
+    """
     pairs = pairs.join(cosines, ["a", "b"])
+    held_out = pairs.split_a != "train"
     rules = {
-        "no_vector": pairs.title_cos.notnull() & pairs.image_cos.notnull(),
-        "title_cosine": pairs.title_cos >= settings.min_title_cos,
-        "image_cosine": pairs.image_cos >= settings.min_image_cos,
+        "no_vector": held_out | (pairs.title_cos.notnull() & pairs.image_cos.notnull()),
+        "title_cosine": held_out | (pairs.title_cos >= settings.min_title_cos),
+        "image_cosine": held_out | (pairs.image_cos >= settings.min_image_cos),
     }
     return pairs.mutate(reason=first_failed(rules)).drop("title_cos", "image_cos")
 
@@ -175,7 +179,8 @@ def directed(pairs: Table, clicks: Table, settings: Settings, *, compared: bool)
     bits = sum(BITS[flag] * pairs[flag] for flag in ("one_query", "similar_block", "other_seller"))
     always = BITS["query_relevance"] + BITS["support"] + BITS["not_trivial"]
     always += BITS["same_category"] if settings.category_level != "none" else 0
-    always += BITS["title_cosine"] + BITS["image_cosine"] if compared else 0
+    if compared:
+        bits += (BITS["title_cosine"] + BITS["image_cosine"]) * (pairs.split_a == "train").cast("int64")
     n_ab = pairs.n_ab.cast("float64")
     pairs = pairs.mutate(
         affinity=n_ab / (pairs.n_a.cast("float64") * pairs.n_b.cast("float64")).sqrt(),

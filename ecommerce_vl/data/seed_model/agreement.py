@@ -92,6 +92,10 @@ def write_agreement(
     }
 
 
+TOO_STRICT = "expected a lower config.data.drop_lowest or min_agreement (or a larger fraction)"
+LEFT_OUT = "without {:,} whose picture and title agree least"  # in the description of a source
+
+
 def agreeing(data: PreparedData, options: Mapping[str, Any]) -> np.ndarray | None:
     """Bool (N,) of all products in the order of `data.index`: whose picture and title agree enough to learn from.
 
@@ -115,6 +119,11 @@ def agreeing(data: PreparedData, options: Mapping[str, Any]) -> np.ndarray | Non
             f"and run prepare with --vectors=VECTORS, or leave nothing out: {off}"
         )
     table = pq.read_table(file, columns=["id", "cosine", "rank"])
+    if table.num_rows == 0:
+        raise UserError(
+            f"{file} ranks no product: its model has learnt from all of them, or none has a picture and a title; train "
+            "a seed model with --config.data.fraction=0.1, export its vectors, and run prepare with --vectors=VECTORS"
+        )
     low = pc.or_(pc.less(table["rank"], options["drop_lowest"]), pc.less(table["cosine"], options["min_agreement"]))
     is_low = pc.is_in(data.index["id"], value_set=table["id"].filter(low).combine_chunks())
     return ~is_low.to_numpy(zero_copy_only=False)

@@ -20,6 +20,7 @@ from ecommerce_vl.data.seed_model.vectors import ROWS, matrix
 FILE = "semantic_duplicates.parquet"
 MAX_ROWS = 100_000  # of a leaf in memory at once
 CLUSTER = 1_000  # products of a cluster, about; a leaf of twice as many is not parted
+SCORES = 4_000_000  # compared at a time: equal vectors are of one cluster, however many
 SCHEMA = pa.schema(
     [
         ("id_a", pa.string()),
@@ -37,11 +38,12 @@ COLUMNS = ("id", "split", "catalog_key", "group_key")
 def write_duplicates(
     connection: duckdb.DuckDBPyConnection, file: Path, *, min_cosine: float, max_partners: int, seed: int
 ) -> dict[str, int]:
-    """Writes the pairs, each product with at most `max_partners` nearest ones of its; returns counts by relation.
+    """Writes the pairs, of each product its `max_partners` nearest; returns counts by relation, and of `blocks`.
 
-    A pair's `relation` is what was known of it: same_product, variant, or "" for news.
+    A leaf is one block, or, of more than `MAX_ROWS` products, several, across which nothing is compared. A pair's
+    `relation` is what was known of it: same_product, variant, or "" for news.
     """
-    counts = {"pairs": 0, "products": 0, "same_product": 0, "variant": 0, "new": 0}
+    counts = {"blocks": 0, "pairs": 0, "products": 0, "same_product": 0, "variant": 0, "new": 0}
     with pq.ParquetWriter(file, SCHEMA) as writer:
         for category, rows in _leaves(connection):
             vectors = matrix(rows["product"])
@@ -49,6 +51,7 @@ def write_duplicates(
             pairs = np.concatenate([_alike(vectors, members, min_cosine, max_partners) for members in clusters])
             found = _described(rows, vectors, *pairs.T, category=category)
             writer.write_table(found)
+            counts["blocks"] += 1
             counts["pairs"] += len(pairs)
             counts["products"] += len(np.unique(pairs))
             for relation in found["relation"].to_pylist():
@@ -64,10 +67,8 @@ def _described(
     same, variant = (
         (known[key][left] >= 0) & (known[key][left] == known[key][right]) for key in ("catalog_key", "group_key")
     )
-    # Rounded, so that no table depends on a machine.
-    cosine = np.round(np.einsum("nd,nd->n", vectors_NxD[left], vectors_NxD[right], dtype=np.float64), 6)
     columns = {
-        "cosine": cosine.astype(np.float32),
+        "cosine": _cosines(vectors_NxD, left, right).astype(np.float32),
         "relation": np.select([same, variant], ["same_product", "variant"], ""),
         "category": np.full(len(left), category, object),
     }
@@ -109,13 +110,27 @@ def _clusters(vectors_NxD: np.ndarray, *, seed: int) -> Iterator[np.ndarray]:
 
 def _alike(vectors_NxD: np.ndarray, rows: np.ndarray, min_cosine: float, most: int) -> np.ndarray:
     """(P,2) pairs i < j of these rows with at least this cosine, of each row its `most` nearest, sorted."""
-    found = []
-    for start in range(0, len(rows), CLUSTER):
-        some = rows[start : start + CLUSTER]
+    found = [np.empty((0, 2), np.int64)]
+    length = max(1, SCORES // max(1, len(rows)))
+    for start in range(0, len(rows), length):
+        some = rows[start : start + length]
         cosine = vectors_NxD[some] @ vectors_NxD[rows].T
         cosine[some[:, None] == rows] = -2.0
-        nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :most]
-        near = np.take_along_axis(cosine, nearest, axis=1) >= min_cosine
-        found.append(np.stack([np.repeat(some, near.sum(1)), rows[nearest[near]]], axis=1))
-    pairs = np.concatenate([np.empty((0, 2), np.int64), *found])
-    return np.unique(np.sort(pairs, axis=1), axis=0)
+        # A little below, then as written: rounded, so that no pair depends on a machine.
+        one, other = np.nonzero(cosine >= min_cosine - 1e-5)
+        exact = _cosines(vectors_NxD, some[one], rows[other])
+        one, other, exact = (column[exact >= min_cosine] for column in (one, other, exact))
+        order = np.lexsort((other, -exact, one))
+        one, other = one[order], other[order]
+        place = np.arange(len(one)) - np.searchsorted(one, one)
+        found.append(np.stack([some[one], rows[other]], axis=1)[place < most])
+    return np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
+
+
+def _cosines(vectors_NxD: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """float64 (P,) to six digits, of pairs of rows."""
+    cosines = [
+        np.einsum("pd,pd->p", vectors_NxD[left[span]], vectors_NxD[right[span]], dtype=np.float64)
+        for span in (slice(start, start + CLUSTER) for start in range(0, len(left), CLUSTER))
+    ]
+    return np.round(np.concatenate([np.empty(0), *cosines]), 6)

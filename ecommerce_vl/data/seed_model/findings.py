@@ -12,7 +12,7 @@ from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.data.seed_model import agreement, duplicates
 from ecommerce_vl.data.seed_model.leakage import nearest_in_train
 from ecommerce_vl.data.seed_model.settings import Settings
-from ecommerce_vl.data.seed_model.vectors import SeedVectors, open_vectors
+from ecommerce_vl.data.seed_model.vectors import WORK, SeedVectors, open_vectors
 from ecommerce_vl.files import write_json
 
 SUMMARY = "seed_model.json"
@@ -34,7 +34,7 @@ def write_findings(
     """
     settings, fingerprint = Settings(**config), PreparedData(data).fingerprint
     seed.require_data(data, fingerprint)
-    partial = lambda name: data / f".{name}.partial"
+    partial = lambda name: data / WORK / name
     with open_vectors(data, seed, memory_limit=memory_limit) as connection:
         progress(0, STEPS)
         agreed = agreement.write_agreement(
@@ -52,19 +52,19 @@ def write_findings(
         near = nearest_in_train(
             connection, min_cosine=settings.leak_cosine, samples=settings.leak_samples, seed=settings.seed
         )
+        summary = {
+            "space_id": seed.space_id,
+            "trained_on": dict(seed.trained_on) if seed.trained_on else None,
+            "other_data": bool(seed.trained_on and seed.trained_on["fingerprint"] != fingerprint),
+            "settings": dataclasses.asdict(settings),
+            "agreement": agreed,
+            "duplicates": alike,
+            "leakage": near,
+        }
+        # The summary marks completeness: the old one goes first and the new one comes last.
+        (data / SUMMARY).unlink(missing_ok=True)
+        for name in TABLES:
+            os.replace(partial(name), data / name)
+        write_json(data / SUMMARY, summary)
         progress(3, STEPS)
-    summary = {
-        "space_id": seed.space_id,
-        "trained_on": dict(seed.trained_on) if seed.trained_on else None,
-        "other_data": bool(seed.trained_on and seed.trained_on["fingerprint"] != fingerprint),
-        "settings": dataclasses.asdict(settings),
-        "agreement": agreed,
-        "duplicates": alike,
-        "leakage": near,
-    }
-    # The summary marks completeness: the old one goes first and the new one comes last.
-    (data / SUMMARY).unlink(missing_ok=True)
-    for name in TABLES:
-        os.replace(partial(name), data / name)
-    write_json(data / SUMMARY, summary)
     return summary

@@ -17,18 +17,17 @@ def nearest_in_train(
     connection: duckdb.DuckDBPyConnection, *, min_cosine: float, samples: int, seed: int
 ) -> dict[str, float]:
     """Shares of products whose nearest one has at least `min_cosine`: of test products in train, and, as if the split
-    were by rows, of products of all splits among all others. Both of up to `samples` drawn products.
+    were by rows, of as many products of all splits among all others. Up to `samples` test products are drawn.
 
-    Returns: `test`, `rows`: how many were drawn; `test_share`, `row_share`.
+    Returns: `test`, how many were drawn, and `test_share`, `row_share`, 0 where there is none.
     """
     with connection.cursor() as cursor:
         # By a digest of the id, so that the same products are drawn whatever the order of the files.
-        drawn = {
-            name: cursor.sql(
-                f"SELECT id, product FROM vectors WHERE {where} ORDER BY md5(id || ' {seed}') LIMIT {samples}"
-            ).to_arrow_table()
-            for name, where in (("test", "split = 'test'"), ("rows", "true"))
-        }
+        draw = lambda where, most: cursor.sql(
+            f"SELECT id, product FROM vectors WHERE {where} ORDER BY md5(id || ' {seed}') LIMIT {most}"
+        ).to_arrow_table()
+        drawn = {"test": draw("split = 'test'", samples)}
+        drawn["rows"] = draw("true", drawn["test"].num_rows)
         vectors = {name: matrix(table["product"]) for name, table in drawn.items()}
         nearest = {name: np.full(table.num_rows, -2.0, np.float32) for name, table in drawn.items()}
         for batch in cursor.sql("SELECT id, split, product FROM vectors").to_arrow_reader(ROWS):
@@ -42,6 +41,7 @@ def nearest_in_train(
                 if chosen.any() and len(nearest[name]):
                     cosine = (vectors[name] @ block[chosen].T).max(axis=1)
                     nearest[name] = np.maximum(nearest[name], cosine)
-    share = lambda name: round(float((nearest[name] >= min_cosine).mean()), 6) if len(nearest[name]) else 0.0
-    counts = {name: table.num_rows for name, table in drawn.items()}
-    return counts | {"test_share": share("test"), "row_share": share("rows")}
+    # Rounded, so that no share depends on a machine.
+    near = {name: np.round(cosine.astype(np.float64), 6) >= min_cosine for name, cosine in nearest.items()}
+    share = lambda name: round(float(near[name].mean()), 6) if len(near[name]) else 0.0
+    return {"test": len(near["test"]), "test_share": share("test"), "row_share": share("rows")}

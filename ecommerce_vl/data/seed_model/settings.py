@@ -32,6 +32,8 @@ class Settings:
         for name in ("min_category", "max_partners", "leak_samples"):
             if getattr(self, name) < 1:
                 raise UserError(f"--config.seed_model.{name} is {getattr(self, name)!r}, expected at least 1")
+        if self.seed < 0:
+            raise UserError(f"--config.seed_model.seed is {self.seed!r}, expected at least 0")
         for name in ("duplicate_cosine", "leak_cosine"):
             if not -1 <= getattr(self, name) <= 1:
                 raise UserError(f"--config.seed_model.{name} is {getattr(self, name)!r}, expected from -1 to 1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ecommerce_vl.data.prepared import SUMMARY
 from ecommerce_vl.errors import UserError
 
 ROWS = 8192  # read at a time
+WORK = ".seed_model.partial"  # folder of what the engine does not hold in memory, and of unfinished tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,26 +53,34 @@ class SeedVectors:
 
 @contextlib.contextmanager
 def open_vectors(data: Path, seed: SeedVectors, *, memory_limit: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection with the view `vectors`: the columns of index.parquet, and `product`, `image`, `text` FLOAT[]."""
+    """A connection with the view `vectors`: the columns of index.parquet, and `product`, `image`, `text` FLOAT[].
+
+    While it is open there is a folder `WORK` in the data.
+    """
     quoted = lambda path: "'" + str(path).replace("'", "''") + "'"
     files = ", ".join(quoted(file) for file in seed.files)
     views = ", ".join(f"{column} AS {view}" for view, column in seed.columns.items())
-    with (
-        disk_errors(data),
-        tempfile.TemporaryDirectory(dir=data, prefix=".seed_model.") as spill,
-        duckdb.connect() as connection,
-    ):
-        connection.execute(f"SET memory_limit = '{memory_limit}'")
-        connection.execute(f"SET temp_directory = {quoted(spill)}")
-        connection.execute("SET enable_progress_bar = false")
-        connection.execute(f"""
-            CREATE VIEW vectors AS SELECT * FROM read_parquet({quoted(data / "index.parquet")})
-            JOIN (SELECT product_id AS id, {views} FROM read_parquet([{files}])) USING (id)
-        """)
-        yield connection
+    work = data / WORK
+    shutil.rmtree(work, ignore_errors=True)  # of a job that was killed
+    work.mkdir()
+    try:
+        with disk_errors(data), duckdb.connect() as connection:
+            connection.execute(f"SET memory_limit = '{memory_limit}'")
+            connection.execute(f"SET temp_directory = {quoted(work / 'spill')}")
+            connection.execute("SET enable_progress_bar = false")
+            # The engine would hash the vectors, which are few rows, and spill them; the index is the small side.
+            connection.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+            connection.execute(f"""
+                CREATE VIEW vectors AS SELECT * FROM (SELECT product_id AS id, {views} FROM read_parquet([{files}]))
+                JOIN read_parquet({quoted(data / "index.parquet")}) USING (id)
+            """)
+            yield connection
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def matrix(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """(N,D) float32 of a column of N lists, none of them null."""
+    """(N,D) float32 of a column of N lists, none of them null; (0,0) of none."""
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    values = column.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(len(column), -1) if len(column) else np.empty((0, 0), np.float32)

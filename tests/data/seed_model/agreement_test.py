@@ -10,6 +10,10 @@ from ecommerce_vl.data.seed_model.vectors import open_vectors
 from ecommerce_vl.data.sources import open_source
 from ecommerce_vl.errors import UserError
 
+ITEMS = {"source": "item_pairs", "pairs": "catalog", "pair_weight": "loss", "relations": (), "max_partners": 10}
+ITEMS |= {"same_category_fraction": 0.0}
+QUERIES = {"source": "query_pairs", "queries": "derived", "query_power": 0.5, "known": 8, "keywords": 0, "rows": "all"}
+
 
 def ranked(prepared, seed, **options):
     with open_vectors(prepared.folder, seed, memory_limit="1GB") as connection:
@@ -117,17 +121,16 @@ def test_training_leaves_out_what_agrees_least(prepared, drawn, write_vectors, o
     assert names(source) == [name for name in names(every) if name not in low]
     assert every.digest == ""
     assert source.digest != ""
-    assert f"without {len(low):,} whose picture and title agree least" in source.description
+    lost = len(set(names(every)) & low)
+    assert f"without {lost:,} whose picture and title agree least" in source.description
 
 
 def test_pairs_leave_out_both_sides(prepared, drawn, write_vectors):
     ranked(prepared, write_vectors(*drawn))
     low = ~agreeing(prepared, products(drop_lowest=0.3))
     low = {name for name, is_low in zip(prepared.index["id"].to_pylist(), low, strict=True) if is_low}
-    items = {"source": "item_pairs", "pairs": "catalog", "pair_weight": "loss", "relations": (), "max_partners": 10}
-    queries = {"source": "query_pairs", "queries": "derived", "query_power": 0.5, "known": 8, "keywords": 0}
     sides = {"item_pairs": ("left", "right"), "query_pairs": ("product",)}
-    for options in (items | {"same_category_fraction": 0.0}, queries | {"rows": "all"}):
+    for options in (ITEMS, QUERIES):
         every = open_source(prepared, products() | options)
         source = open_source(prepared, products(drop_lowest=0.3) | options)
         pairs = lambda source, of=options: [
@@ -153,6 +156,12 @@ def test_wrong_options_are_told(prepared, options, message):
 
 
 def test_nothing_left_is_told(prepared, drawn, write_vectors):
+    everything = {"fingerprint": prepared.fingerprint, "fraction": 1.0}
+    ranked(prepared, write_vectors(*drawn, trained_on=everything))
+    with pytest.raises(UserError, match="ranks no product: .*--config.data.fraction=0.1"):
+        open_source(prepared, products(drop_lowest=0.1))
     ranked(prepared, write_vectors(*drawn))
-    with pytest.raises(UserError, match="none of the .* is left .*agree least.*expected a larger"):
+    with pytest.raises(UserError, match="none of .* query pairs .* is left.*expected a lower config.data.drop_lowest"):
+        open_source(prepared, products(min_agreement=1.0) | QUERIES | {"rows": "pairs"})
+    with pytest.raises(UserError, match="none of the .* is left .*agree least.*expected a lower"):
         open_source(prepared, products(min_agreement=1.0))

@@ -51,6 +51,7 @@ def test_pairs_are_those_of_all_comparisons(prepared, drawn, write_vectors):
         assert row["cosine"] == pytest.approx(expected[row["id_a"], row["id_b"]][0], abs=2e-6)
     relations = [relation for _, relation, *_ in expected.values()]
     assert counts == {
+        "blocks": len(set(prepared.index["category"].to_pylist())),
         "pairs": len(expected),
         "products": len({name for pair in expected for name in pair}),
         "same_product": relations.count("same_product"),
@@ -81,6 +82,9 @@ def test_equal_vectors_are_found_in_parted_leaves(prepared, drawn, write_vectors
     every = written(prepared, seed, **options)[1]
     monkeypatch.setattr(duplicates, "CLUSTER", 2)
     assert written(prepared, seed, **options)[1] == every
+    monkeypatch.setattr(duplicates, "SCORES", 3)  # a row at a time
+    assert written(prepared, seed, **options)[1] == every
+    assert written(prepared, seed, **options | {"min_cosine": 1.0})[1] == every  # of cosines to six digits
     assert len(every) > 10
     monkeypatch.setattr(duplicates, "MAX_ROWS", 3)
     some = written(prepared, seed, **options)[1]

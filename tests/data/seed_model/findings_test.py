@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from ecommerce_vl.data.report import cards
 from ecommerce_vl.data.report.page import write_report
 from ecommerce_vl.data.report.seed_page import write_seed_page
+from ecommerce_vl.data.seed_model import duplicates
 from ecommerce_vl.data.seed_model.findings import SUMMARY, TABLES, write_findings
 from ecommerce_vl.data.seed_model.settings import Settings
 from ecommerce_vl.data.summary import found_lines
@@ -21,8 +23,9 @@ def digests(folder):
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (*TABLES, SUMMARY)}
 
 
-def test_findings_do_not_depend_on_the_order_of_vectors(prepared, drawn, write_vectors):
+def test_findings_do_not_depend_on_the_order_of_vectors(prepared, drawn, write_vectors, monkeypatch):
     ids, views = drawn
+    monkeypatch.setattr(duplicates, "CLUSTER", 3)
     seed = write_vectors(ids, views, fingerprint=prepared.fingerprint)
     summary = write_findings(prepared.folder, seed, config={"min_category": 20}, **SILENT)
     assert json.loads((prepared.folder / SUMMARY).read_text()) == summary
@@ -35,7 +38,7 @@ def test_findings_do_not_depend_on_the_order_of_vectors(prepared, drawn, write_v
     assert not list(prepared.folder.glob(".*partial*"))
 
 
-def test_the_page_shows_and_escapes(prepared, drawn, write_vectors):
+def test_the_page_shows_and_escapes(prepared, drawn, write_vectors, monkeypatch):
     ids, views = drawn
     views = views | {"product": np.tile(views["product"][:1], (len(ids), 1))}
     seed = write_vectors(ids, views, fingerprint=prepared.fingerprint, trained_on={"fingerprint": "x", "fraction": 0.1})
@@ -44,7 +47,15 @@ def test_the_page_shows_and_escapes(prepared, drawn, write_vectors):
     assert page.count('class="pair"') == 24
     low = sum(rank < 0.05 for rank in pq.read_table(prepared.folder / TABLES[0])["rank"].to_pylist())
     assert page.count("cosine -") == min(low, 24) > 5  # of random vectors
-    assert "<script" not in page
+    hostile = lambda connection, data, ids: {
+        name: cards.Card(name, "<script>alert(1)</script>", "data:,", blurred=True) for name in ids
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(cards, "read_cards", hostile)
+        refused = write_seed_page(prepared.folder).read_text()
+    assert "<script" not in refused
+    assert "&lt;script&gt;alert(1)" in refused
+    assert refused.count('class="picture adult') > 24
     assert "The model was trained on other data" in page
     assert "Seed model</a>" in write_report(prepared.folder).read_text()
     lines = "\n".join(found_lines(summary))
@@ -64,6 +75,7 @@ def test_vectors_of_other_data_are_refused(prepared, drawn, write_vectors):
     ("changes", "message"),
     [
         ({"min_category": 0}, "seed_model.min_category is 0, expected at least 1"),
+        ({"seed": -1}, "seed_model.seed is -1, expected at least 0"),
         ({"leak_cosine": 1.5}, "seed_model.leak_cosine is 1.5, expected from -1 to 1"),
     ],
 )

@@ -8,8 +8,8 @@ from ecommerce_vl.data.seed_model.leakage import nearest_in_train
 from ecommerce_vl.data.seed_model.vectors import open_vectors
 
 
-def shares(prepared, seed, **options):
-    with open_vectors(prepared.folder, seed, memory_limit="1GB") as connection:
+def shares(prepared, vectors, **options):
+    with open_vectors(prepared.folder, vectors, memory_limit="1GB") as connection:
         return nearest_in_train(connection, **{"min_cosine": 0.99, "samples": 1_000, "seed": 0} | options)
 
 
@@ -24,8 +24,15 @@ def test_planted_twins_are_counted(prepared, drawn, write_vectors):
     found = shares(prepared, seed)
     assert found["test"] == len(rows["test"])
     assert found["test_share"] == pytest.approx(5 / len(rows["test"]), abs=1e-6)
-    # All products are drawn, so none is left that they could be compared with.
-    assert (found["rows"], found["row_share"]) == (len(ids), 0.0)
-    some = shares(prepared, seed, samples=100)
-    assert some["rows"] == 100
-    assert some["row_share"] > 0
+    # Twelve products have a twin, which a split by rows parts but for chance.
+    drawn = [shares(prepared, seed, seed=number)["row_share"] for number in range(20)]
+    assert np.mean(drawn) == pytest.approx(12 / len(ids), abs=0.02)
+    assert shares(prepared, seed, samples=7)["test"] == 7
+
+
+def test_without_a_test_split_nothing_is_compared(prepared, drawn, write_vectors):
+    ids, views = drawn
+    train = set(prepared.rows("train")["id"])
+    kept = [row for row, name in enumerate(ids) if name in train]
+    seed = write_vectors([ids[row] for row in kept], {view: vectors[kept] for view, vectors in views.items()})
+    assert shares(prepared, seed) == {"test": 0, "test_share": 0.0, "row_share": 0.0}

@@ -69,7 +69,7 @@ class Period:
         rate = 0.0 if compiled else (samples - samples_at(self.stages, self.step)) / elapsed_s
         values |= {
             "learning_rate": float(self.schedule(step - 1)),
-            "products_per_s": rate,
+            "samples_per_s": rate,
             "data_wait": self.wait_s / elapsed_s,
             "samples": samples,
             "batch_size": stage.batch_size,
@@ -81,7 +81,7 @@ class Period:
         shown = "  ".join(f"{label} {values[name]:{form}}" for label, name, form in self.shown)
         self.log(
             f"step {step:>7,}/{self.stages[-1].end_step:,}  loss {values['loss']:.3f}  {shown}  "
-            f"lr {values['learning_rate']:.1e}  gnorm {values['grad_norm']:.2f}  {rate:,.0f} prod/s  "
+            f"lr {values['learning_rate']:.1e}  gnorm {values['grad_norm']:.2f}  {rate:,.0f} samples/s  "
             f"wait {values['data_wait']:.0%}{invalid}{left}"
         )
         sys.stdout.flush()

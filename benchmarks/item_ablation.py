@@ -22,7 +22,7 @@ from ecommerce_vl.evaluation.products import EmbeddedProducts
 from ecommerce_vl.evaluation.results import Results
 
 ARMS = {"full": {}} | {
-    "no_" + "_".join(names): {f"loss_weights.{name}": 0.0 for name in names}
+    "no_" + "_".join(names): {f"weights.{name}": 0.0 for name in names}
     for names in (("gmlm", "gmim"), ("gmlm",), ("gmim",), ("mlm",), ("mim",), ("itm",))
 }
 METRICS = ("hit@1",)

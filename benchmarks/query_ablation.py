@@ -32,7 +32,7 @@ ARMS = {
     "mbns": ONE_DEVICE,
     "softmax": {"loss.objective": "softmax"},
     "sigmoid": {"loss.objective": "sigmoid"},
-    "cls": {"pool": "cls"},
+    "cls": {"joint.pool": "cls"},
 }
 COLUMNS = ("recall@10", "recall@100", "ndcg@10")
 

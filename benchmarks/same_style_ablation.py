@@ -23,11 +23,11 @@ from ecommerce_vl.evaluation import embedding, judged_pairs
 
 DIRECTIONS = ("product-product", "image-image", "text-text", "image-product", "text-product")
 METRICS = ("hit@1", "hit@10")
-NO_VIEWS = {"loss.w_pdc": 0.0, "loss.w_loc": 0.0}
+NO_VIEWS = {"weights.pdc": 0.0, "weights.locality": 0.0}
 LOSSES = {
     "full": {},
-    "no_pdc": {"loss.w_pdc": 0.0},
-    "no_locality": {"loss.w_loc": 0.0},
+    "no_pdc": {"weights.pdc": 0.0},
+    "no_locality": {"weights.locality": 0.0},
     "ppm": NO_VIEWS,
     "ppm_both_only": NO_VIEWS | {"loss.matched_views": ("both",)},
     "image_only": NO_VIEWS | {"loss.matched_views": ("image_only",)},

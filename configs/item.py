@@ -39,7 +39,7 @@ def _sized(size: str) -> ConfigDict:
     config.mim_loss = "l1"  # or "l2"
     config.mim_norm_target = True  # patches are predicted by their own mean and deviation
     config.global_pos_embed = "shared"  # positions of the global heads: those of the encoder, or "separate" ones
-    config.loss_weights = ConfigDict({name: 1.0 for name in ("itm", "mlm", "mim", "gmlm", "gmim")})  # 0 leaves one out
+    config.weights = ConfigDict({name: 1.0 for name in ("itm", "mlm", "mim", "gmlm", "gmim")})  # 0 leaves one out
     config.adaptive_weights = False  # weights that follow the losses instead, times the above
 
     config.data.mismatch = 0.5  # of the matching objective

@@ -27,7 +27,7 @@ def sized(size: str) -> ConfigDict:
     config.joint = ConfigDict()
     config.joint.width, config.joint.depth, config.joint.heads = blocks
     config.joint.mlp_ratio, config.joint.drop_path, config.joint.remat = 4.0, 0.0, remat
-    config.pool = "mean"  # over what is not padding; or "cls"
+    config.joint.pool = "mean"  # over what is not padding; or "cls"
     config.embed_dim = embed_dim
     config.separate_query = False  # a text encoder of the query's own, which starts as a copy
     config.modal_adaptation = False  # learn what each product gives to its picture and to its text
@@ -53,7 +53,9 @@ def sized(size: str) -> ConfigDict:
     config.mpm = ConfigDict()
     config.mpm.form = "contrastive"  # or regression, kl, none
     config.mpm.ratio, config.mpm.temperature = 0.15, 0.07
-    config.mpm.pool = 4_096  # patches of the batch that a masked one is told from, beside those of its own picture
+    config.mpm.candidates = (
+        4_096  # patches of the batch that a masked one is told from, beside those of its own picture
+    )
     config.cross = ConfigDict()
     config.cross.width, config.cross.depth, config.cross.heads = min(blocks[0], 384), 4, min(blocks[2], 6)
     config.cross.mlp_ratio, config.cross.remat = 4.0, "full" if size == "base" else "none"
@@ -76,7 +78,7 @@ def _sample(config: ConfigDict) -> None:
     config.joint.width, config.joint.depth, config.joint.heads = 128, 2, 2
     config.cross.width, config.cross.depth, config.cross.heads = 64, 1, 1
     config.text.max_length, config.text.query_length, config.text.vocab_size = 20, 10, 2_000
-    config.mpm.pool = 256
+    config.mpm.candidates = 256
     config.weights.mlm = config.weights.mpm = config.weights.qpm = config.weights.qim = 0.2
     config.augment.crop_scale, config.augment.mirror = (0.5, 1.0), 0.5
     config.text.word_dropout = 0.2
@@ -89,7 +91,7 @@ def _myntra(config: ConfigDict) -> None:
     _small_catalog(config)
     config.image.size = 64
     config.text.max_length, config.text.vocab_size = 24, 4_000
-    config.mpm.pool = 512
+    config.mpm.candidates = 512
     config.augment.crop_scale, config.augment.mirror = (0.5, 1.0), 0.5
 
 

@@ -36,10 +36,10 @@ def _sized(size: str) -> ConfigDict:
     config.joint.remat = remat
     config.embed_dim = embed_dim
 
+    config.weights = ConfigDict({"pdc": 1.0, "locality": 1.0})  # of the losses beside PPM; 0 leaves one out
     config.loss = ConfigDict()
     config.loss.margin_ppm, config.loss.margin_pdc = 0.2, 0.2  # on cosines
     config.loss.margin_locality = 0.01  # on squared differences of cosines: a cosine may move by 0.1
-    config.loss.w_pdc, config.loss.w_loc = 1.0, 1.0  # 0 leaves the loss out
     config.loss.locality_k = 10  # the paper's
     config.loss.matched_views = ("both", "text_only", "image_only")  # of the left product, against the right one (PPM)
     config.loss.trans_views = ("text_only", "image_only")  # z of PDC and locality; "aug_view" adds a cropped one

@@ -28,7 +28,7 @@ from ecommerce_vl.training.workdir import read_config
 
 PARTS = ("image", "text", "dual", "joint", "run")
 # What a run of ours decides for one that begins from it, as far as its system has it.
-RUN_FIELDS = ("image", "joint", "pool", "embed_dim", "separate_query", "modal_adaptation")
+RUN_FIELDS = ("image", "joint", "embed_dim", "separate_query", "modal_adaptation")
 RUN_WORDS = ("max_length", "query_length", "vocab_size")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILES = ("*.json", "*.safetensors")

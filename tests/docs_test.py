@@ -39,7 +39,7 @@ SMOKE = {
         "image.size": 32, "image.patch_size": 16, "image.width": 32, "image.depth": 1, "image.heads": 2,
         "text.width": 32, "text.depth": 1, "text.heads": 2, "text.vocab_size": 400, "embed_dim": 32,
         "joint.width": 32, "joint.depth": 1, "joint.heads": 2,
-        "cross.width": 32, "cross.depth": 1, "cross.heads": 2, "mpm.pool": 64,
+        "cross.width": 32, "cross.depth": 1, "cross.heads": 2, "mpm.candidates": 64,
     },
     "prepare": {"logs.min_clients": 1, "logs.min_query_support": 1, "logs.min_pair_support": 1, "num_workers": 1},
 }  # fmt: skip

@@ -109,9 +109,9 @@ class Item:
                 f"embed_dim is {config['embed_dim']}; expected joint.width, {config['joint']['width']}, "
                 "since the embedding is a state of the encoder"
             )
-        weights = config["loss_weights"]
+        weights = config["weights"]
         if min(weights.values()) < 0 or max(weights.values()) == 0:
-            raise ValueError(f"loss_weights is {dict(weights)}; expected none below 0 and one above")
+            raise ValueError(f"weights is {dict(weights)}; expected none below 0 and one above")
         self.config, self.vocab_size = config, vocab_size
         self.vocabulary = Vocabulary(vocab_size, special_ids)
         self.objectives = tuple(name for name in OBJECTIVES if weights[name] > 0)
@@ -200,7 +200,7 @@ class Item:
         encoded = dict(encoded)
         unit_BxW = encoded.pop("unit")
         means = {name: global_mean(rows) for name, rows in encoded.items()}
-        term_K = jnp.stack([self.config["loss_weights"][name] * means[name] for name in self.objectives])
+        term_K = jnp.stack([self.config["weights"][name] * means[name] for name in self.objectives])
         weight_K = adaptive_weights(term_K) if self.config["adaptive_weights"] else jnp.ones(len(term_K))
         metrics = {f"loss_{name}": means.pop(name) for name in self.objectives} | means
         if self.config["adaptive_weights"]:

@@ -63,7 +63,7 @@ USES = (
     "title_words",
     "title_kinds",
     "patches",
-    "pool",
+    "candidates",
     "draw",
     "ids",
 )
@@ -101,10 +101,11 @@ class QueryRetrieval:
                 raise ValueError(f"{name}.ratio is {config[name]['ratio']}; expected a share between 0 and 1")
         self.vocabulary = Vocabulary(vocab_size, special_ids) if "mlm" in self.weights else None
         self.num_patches = (image["size"] // image["patch_size"]) ** 2
-        self.pool_per_picture = min(mpm["pool"] // config["batch_size"], self.num_patches)
-        if "mpm" in self.weights and self.pool_per_picture < 1:
+        self.candidates_per_picture = min(mpm["candidates"] // config["batch_size"], self.num_patches)
+        if "mpm" in self.weights and self.candidates_per_picture < 1:
             raise ValueError(
-                f"mpm.pool is {mpm['pool']}; expected at least batch_size, {config['batch_size']}: one of each picture"
+                f"mpm.candidates is {mpm['candidates']}; expected at least batch_size, {config['batch_size']}: one of "
+                "each picture"
             )
         self.id_rows, self.hard = config["data"].get("id_rows", 0), loss.get("hard", False)
         if self.id_rows and not 0 <= config["ids"]["dropout"] < 1:
@@ -138,7 +139,7 @@ class QueryRetrieval:
             query=text_encoder(config, vocab_size=self.vocab_size, rngs=rngs) if config["separate_query"] else None,
             width=width,
             embed_dim=config["embed_dim"],
-            pool=config["pool"],
+            pool=config["joint"]["pool"],
             cross=CrossEncoder(width, **cross, dtype=dtype, rngs=rngs) if matched else None,
             heads=heads,
             logit_scale=-math.log(config["temperature_init"]),
@@ -214,7 +215,7 @@ class QueryRetrieval:
         if words:
             out["title_words"] = _word_loss(model, masked.text_BxLxW, *words, model.joint.token[...])
         if hidden:
-            out["patches"] = self._patch_loss(model, masked, hidden, image, shown_B, keys["pool"])
+            out["patches"] = self._patch_loss(model, masked, hidden, image, shown_B, keys["candidates"])
         if "qpm" in self.weights:
             both = jnp.concatenate([clean.image_BxNxW, clean.text_BxLxW], axis=1)
             out["product_states"] = model.cross.narrow_product(both)
@@ -244,19 +245,19 @@ class QueryRetrieval:
         masked_ids, target = replace_words(keys[f"{of}_kinds"], ids_BxL, chosen, self.vocabulary)
         return masked_ids, chosen, target
 
-    def _patch_loss(self, model, states: States, hidden: Chosen, image, shown_B, pool_key_B):
+    def _patch_loss(self, model, states: States, hidden: Chosen, image, shown_B, candidates_key_B):
         prediction_BxMxW = model.heads["patches"](hidden.take(states.image_BxNxW))
         target_BxNxW = jax.lax.stop_gradient(model.joint.embed_patches(image))
         mpm = self.config["mpm"]
         if mpm["form"] != "contrastive":
             distance = {"regression": patches.regression, "kl": patches.divergence}[mpm["form"]]
             return row_sum(distance(prediction_BxMxW, hidden.take(target_BxNxW)), hidden.used_BxM)
-        draw = lambda key: jax.random.permutation(key, self.num_patches)[: self.pool_per_picture]
+        draw = lambda key: jax.random.permutation(key, self.num_patches)[: self.candidates_per_picture]
         return patches.own_image(
             prediction_BxMxW,
             target_BxNxW,
             hidden.index_BxM,
-            jax.vmap(draw)(pool_key_B),
+            jax.vmap(draw)(candidates_key_B),
             used_BxM=hidden.used_BxM,
             shown_B=shown_B,
             tau=mpm["temperature"],

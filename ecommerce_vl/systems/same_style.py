@@ -74,11 +74,13 @@ class SameStyle:
         for name, choices in (("matched_views", MATCHED_VIEWS), ("trans_views", TRANSFORMED_VIEWS)):
             if unknown := [view for view in loss[name] if view not in choices]:
                 raise ValueError(f"loss.{name} has {unknown[0]!r}; expected some of {', '.join(choices)}")
+        if min(config["weights"].values()) < 0:
+            raise ValueError(f"weights is {dict(config['weights'])}; expected none below 0")
         if not loss["matched_views"]:
             raise ValueError("loss.matched_views is empty; expected at least one view that is matched with the pair")
         self.config, self.vocab_size, self.loss = config, vocab_size, loss
         self.matched = [MATCHED_VIEWS[name] for name in loss["matched_views"]]
-        transforms = loss["w_pdc"] > 0 or loss["w_loc"] > 0
+        transforms = max(config["weights"].values()) > 0
         self.transformed = [TRANSFORMED_VIEWS[name] for name in loss["trans_views"]] if transforms else []
         self.columns = ["right", "right_text", "right_image"] if loss["omni_pairs"] else ["right"]
         needed = {*self.matched, *self.transformed, *self.columns, *(["both"] if self.transformed else [])}
@@ -154,7 +156,8 @@ class SameStyle:
             )
             pdc = found.loss_V.mean()
             loc = mean_of_rows(moved_BxV, pairs.weight(self.transformed, "both", whole_B)).mean()
-            total = total + loss["w_pdc"] * pdc + loss["w_loc"] * loc
+            weights = self.config["weights"]
+            total = total + weights["pdc"] * pdc + weights["locality"] * loc
             metrics |= {"loss_pdc": pdc, "loss_locality": loc, "active_pdc": found.active_V.mean()}
         metrics["product_rank"] = rank_of_rows(encoded["right"], pairs.row.valid_n, mesh=mesh)
         return total, jax.lax.stop_gradient(metrics), extra

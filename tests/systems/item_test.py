@@ -263,7 +263,7 @@ def test_metrics_and_adaptive_weights(model):
 
 
 def test_an_objective_of_weight_zero_is_left_out_of_the_loss_and_of_the_log(model):
-    config = config_of(**{"loss_weights.gmlm": 0.0, "loss_weights.itm": 0.0})
+    config = config_of(**{"weights.gmlm": 0.0, "weights.itm": 0.0})
     system = build_system(config, vocab_size=V, special_ids=SPECIAL)
     net, batch = nnx.merge(*model), batch_of()
     encoded = jax.eval_shape(lambda batch: system.encode(net, batch, RNG), batch)
@@ -304,7 +304,7 @@ def test_views_are_unit_vectors_of_what_there_is(system, model):
         ({"mim_loss": "huber"}, "^mim_loss is 'huber'; expected one of l1, l2"),
         ({"global_pos_embed": "own"}, "^global_pos_embed is 'own'; expected one of shared, separate"),
         ({"text_mask_ratio": 0.0}, "^text_mask_ratio is 0.0; expected above 0"),
-        ({"loss_weights.itm": -1.0}, "^loss_weights is "),
+        ({"weights.itm": -1.0}, "^weights is "),
     ],
 )
 def test_a_wrong_field_is_named(changes, message):

@@ -29,7 +29,7 @@ def config_of(variant=query_retrieval, **changes):
     config.joint.width, config.joint.depth, config.joint.heads = 16, 1, 2
     config.cross.width, config.cross.depth, config.cross.heads = 8, 1, 2
     config.text.max_length, config.text.query_length = LENGTH, QUERY
-    config.embed_dim, config.mpm.pool, config.mlm.ratio, config.mpm.ratio = 8, 32, 0.3, 0.3
+    config.embed_dim, config.mpm.candidates, config.mlm.ratio, config.mpm.ratio = 8, 32, 0.3, 0.3
     config.bank.size, config.bank.start_step = 2 * ROWS, 1
     if "id_rows" in config.data:
         config.data.id_rows = 4 * ROWS
@@ -312,7 +312,7 @@ def test_the_temperature_stays_within_its_limits():
     [
         ({"loss.objective": "hinge"}, "loss.objective is 'hinge'; expected one of am_softmax"),
         ({"mpm.form": "l3"}, "mpm.form is 'l3'; expected one of contrastive"),
-        ({"mpm.pool": 3}, "mpm.pool is 3; expected at least batch_size, 16"),
+        ({"mpm.candidates": 3}, "mpm.candidates is 3; expected at least batch_size, 16"),
         ({"weights.keyword": 1.0}, "data.keywords is 0"),
     ],
 )

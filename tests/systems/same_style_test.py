@@ -25,7 +25,7 @@ from ecommerce_vl.training.step import make_train_step
 B, SIDE, L, VOCAB = 8, 16, 6, 50
 
 
-def config_of(**loss):
+def config_of(weights=None, **loss):
     config = same_style.get_config("tiny")
     config.batch_size, config.total_samples = B, 10 * B
     config.image.size, config.image.patch_size, config.image.stem = SIDE, 8, "patch"
@@ -33,6 +33,7 @@ def config_of(**loss):
     config.joint.width, config.joint.depth, config.joint.heads, config.embed_dim = 16, 1, 2, 8
     config.optimizer.learning_rate, config.optimizer.warmup_samples = 1e-3, B
     config.loss.update(loss)
+    config.weights.update(weights or {})
     return config.to_dict()
 
 
@@ -143,7 +144,7 @@ def test_which_rows_are_not_negatives_of_each_other():
 # -- The losses of `contrast` against the formulas, in float64 ---------------------------------------------------------
 
 
-def reference(z, batch, loss):
+def reference(z, batch, loss, weights):
     """L by the formulas, with loops over rows; `z` maps runs to (B,D)."""
     z = {name: np.asarray(vectors, np.float64) for name, vectors in z.items()}
     left, right = batch["left"], batch["right"]
@@ -188,18 +189,18 @@ def reference(z, batch, loss):
             top = sorted(keep, key=lambda j, i=i: -(z["both"][i] @ z["right"][j]))[: loss["locality_k"]]
             differences = [(z["both"][i] - z[view][i]) @ z["right"][j] for j in top]
             moved[i] = sum(max(0.0, d**2 - loss["margin_locality"]) for d in differences) / len(top)
-        total += loss["w_pdc"] * match(view, "both", loss["margin_pdc"], whole) / len(views)
-        total += loss["w_loc"] * mean(moved, whole) / len(views)
+        total += weights["pdc"] * match(view, "both", loss["margin_pdc"], whole) / len(views)
+        total += weights["locality"] * mean(moved, whole) / len(views)
     return total
 
 
 @pytest.mark.parametrize(
     "switches",
     [
-        {"w_pdc": 0.7, "w_loc": 3.0, "locality_k": 3},
-        {"symmetric": True, "w_loc": 0.5},
+        {"weights": {"pdc": 0.7, "locality": 3.0}, "locality_k": 3},
+        {"symmetric": True, "weights": {"locality": 0.5}},
         {"omni_pairs": True, "trans_views": ("text_only", "image_only", "aug_view")},
-        {"infonce": True, "w_pdc": 0.0, "w_loc": 0.0},
+        {"infonce": True, "weights": {"pdc": 0.0, "locality": 0.0}},
         {"infonce": True, "symmetric": True, "omni_pairs": True},
     ],
     ids=lambda switches: "-".join(switches),
@@ -212,7 +213,7 @@ def test_the_loss_is_the_formula(switches):
     mesh = mesh_of(1, 1)
     contrast = jax.jit(lambda z, batch: system.contrast(None, z, batch, {}, mesh)[:2])
     value, metrics = contrast(z, batch)
-    assert float(value) == pytest.approx(reference(z, batch, system.loss), abs=2e-5)
+    assert float(value) == pytest.approx(reference(z, batch, system.loss, system.config["weights"]), abs=2e-5)
     assert {label for _, label, _ in system.shown} <= set(metrics)
     assert np.isfinite([float(metric) for metric in metrics.values()]).all()
 
@@ -314,6 +315,8 @@ def test_the_augmented_view_is_a_window_and_hides_some_tokens():
 def test_a_wrong_choice_is_named_with_what_there_is(field, value):
     with pytest.raises(ValueError, match=f"loss.{field} .*expected"):
         system_of(**{field: value})
+    with pytest.raises(ValueError, match=r"weights is .*-1.*expected none below 0"):
+        system_of(weights={"pdc": -1.0})
 
 
 def test_the_plan_knows_the_batch():

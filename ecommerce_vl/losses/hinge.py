@@ -14,7 +14,6 @@ that are not valid are no queries and no columns. Rows stay where they are; colu
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -23,6 +22,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from ecommerce_vl.losses.candidates import Ids, Rule, relate
+from ecommerce_vl.losses.devices import gather_rows
 from ecommerce_vl.losses.metrics import effective_rank
 
 # What shares an id with a row is neither its positive nor its negative.
@@ -59,7 +59,7 @@ def match(
 
     def local(z_row_bxVxD, z_column_bxD, row, column):
         own_bxVx1 = jnp.einsum("bvd,bd->bv", z_row_bxVxD, z_column_bxD, precision=precision)[..., None]
-        z_column_BxD, column = _gather((z_column_bxD, column), mesh)
+        z_column_BxD, column = gather_rows((z_column_bxD, column), tuple(mesh.axis_names))
         relation = relate(RULE, row, column, paired=True)
         negative_bx1xB = (relation.shown_rxc & ~relation.own_rxc)[:, None]
         cosine_bxVxB = jnp.einsum("bvd,cd->bvc", z_row_bxVxD, z_column_BxD, precision=precision)
@@ -94,7 +94,7 @@ def locality(
     """
 
     def local(x_bxD, z_bxVxD, z_column_bxD, column):
-        z_column_BxD, column = _gather((z_column_bxD, column), mesh)
+        z_column_BxD, column = gather_rows((z_column_bxD, column), tuple(mesh.axis_names))
         D_bxB = jnp.einsum("bd,cd->bc", x_bxD, z_column_BxD, precision=precision)
         moved_bxVxB = jnp.einsum("bvd,cd->bvc", z_bxVxD, z_column_BxD, precision=precision)
         known_bxB = jnp.where(column.valid_n, jax.lax.stop_gradient(D_bxB), -jnp.inf)
@@ -131,12 +131,6 @@ def _by_row(local, mesh: Mesh):
     """`local` on the rows of each device, all arrays by row."""
     spec = P(tuple(mesh.axis_names))
     return jax.shard_map(local, mesh=mesh, in_specs=spec, out_specs=spec)
-
-
-def _gather(tree, mesh: Mesh):
-    """The rows of all devices on each; in the backward pass their gradients are summed where the rows lie."""
-    gather = partial(jax.lax.all_gather, axis_name=tuple(mesh.axis_names), tiled=True)
-    return jax.tree.map(gather, tree)
 
 
 def _at_least_one(count: jax.Array) -> jax.Array:

@@ -20,8 +20,8 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from ecommerce_vl.losses.candidates import Candidates, Ids, Rule, ids_of, relate
-
-NONE = -1e30  # below every similarity
+from ecommerce_vl.losses.devices import gather_rows, pass_on
+from ecommerce_vl.losses.tile import MASKED
 
 
 def draw_partners(
@@ -53,17 +53,18 @@ def draw_partners(
 
 
 def _draw(rule: Rule, axes, key_bx2, z_row_bxD, z_column_bxD, ids: Ids, scale):
-    gather = lambda tree: jax.tree.map(lambda x: jax.lax.all_gather(x, axes, tiled=True), tree)
-    all_ids = gather(ids)
+    all_ids = gather_rows(ids, axes)
     similar = partial(jnp.matmul, precision="highest", preferred_element_type=jnp.float32)
 
     def best(key_b, logits_bxB, negative_bxB):
         noise_bxB = jax.vmap(lambda key: jax.random.gumbel(key, logits_bxB.shape[1:]))(key_b)
-        return jnp.where(negative_bxB, logits_bxB + noise_bxB, NONE).argmax(axis=1), negative_bxB.any(axis=1)
+        return jnp.where(negative_bxB, logits_bxB + noise_bxB, MASKED).argmax(axis=1), negative_bxB.any(axis=1)
 
     negative = lambda row, column: relate(rule, row, column, paired=True).negative_rxc
-    for_row = best(key_bx2[:, 0], scale * similar(z_row_bxD, gather(z_column_bxD).T), negative(ids, all_ids))
-    for_column = best(key_bx2[:, 1], scale * similar(z_column_bxD, gather(z_row_bxD).T), negative(all_ids, ids).T)
+    for_row = best(key_bx2[:, 0], scale * similar(z_row_bxD, gather_rows(z_column_bxD, axes).T), negative(ids, all_ids))
+    for_column = best(
+        key_bx2[:, 1], scale * similar(z_column_bxD, gather_rows(z_row_bxD, axes).T), negative(all_ids, ids).T
+    )
     return for_row, for_column
 
 
@@ -76,7 +77,6 @@ def fetch_rows(tree: Any, index_B: jax.Array, *, mesh: Mesh) -> Any:
     axes, num_devices = tuple(mesh.axis_names), mesh.size
     if num_devices == 1:
         return jax.tree.map(lambda x: x[index_B], tree)
-    onward = partial(jax.lax.ppermute, axis_name=axes, perm=[(i, (i + 1) % num_devices) for i in range(num_devices)])
 
     def local(block, index_b):
         b = len(index_b)
@@ -84,7 +84,7 @@ def fetch_rows(tree: Any, index_B: jax.Array, *, mesh: Mesh) -> Any:
         me = jax.lax.axis_index(axes)
         taken = jax.tree.map(lambda x: x[place_b], block)  # right for the rows of the device itself
         for hop in range(1, num_devices):
-            block = jax.tree.map(onward, block)
+            block = pass_on(block, axes, num_devices)
             here_b = owner_b == (me - hop) % num_devices
             choose = lambda x, kept, here_b=here_b: jnp.where(
                 here_b.reshape(-1, *(1,) * (x.ndim - 1)), x[place_b], kept

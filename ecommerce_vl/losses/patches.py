@@ -22,7 +22,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-NONE = -1e30
+from ecommerce_vl.losses.devices import gather_rows
+from ecommerce_vl.losses.tile import MASKED
+
 FORMS = ("contrastive", "regression", "kl", "none")
 
 
@@ -83,8 +85,8 @@ def own_image(
         prediction_BxMxD=z_BxMxD,
         target_BxMxD=own_BxMxD,
         logit_BxM=jnp.take_along_axis(logit_BxMxN, index_BxM[:, :, None], axis=2)[:, :, 0],
-        lse_BxM=jax.nn.logsumexp(jnp.where(kept_BxMxN, logit_BxMxN, NONE), axis=2),
-        rival_BxM=jnp.where(kept_BxMxN & ~itself_BxMxN, logit_BxMxN, NONE).max(axis=2),
+        lse_BxM=jax.nn.logsumexp(jnp.where(kept_BxMxN, logit_BxMxN, MASKED), axis=2),
+        rival_BxM=jnp.where(kept_BxMxN & ~itself_BxMxN, logit_BxMxN, MASKED).max(axis=2),
         pool_BxSxD=jnp.take_along_axis(y_BxNxD, pool_index_BxS[:, :, None], axis=1),
         used_BxM=used_BxM,
         shown_B=shown_B,
@@ -117,14 +119,13 @@ def patch_contrast(
 def _others(tau: float, near: float, axes, masked: Masked):
     """Of the patches of other pictures: log-sum-exp, the greatest logit and the number; float32 (b,M)."""
     b, S, D = masked.pool_BxSxD.shape
-    gather = lambda x: jax.lax.all_gather(x, axes, tiled=True)
-    pool_QxD = gather(masked.pool_BxSxD).reshape(-1, D)
-    shown_Q = jnp.repeat(gather(masked.shown_B), S)
+    pool_QxD = gather_rows(masked.pool_BxSxD, axes).reshape(-1, D)
+    shown_Q = jnp.repeat(gather_rows(masked.shown_B, axes), S)
     row_b = jax.lax.axis_index(axes) * b + jnp.arange(b)
     other_bxQ = jnp.repeat(jnp.arange(len(pool_QxD) // S), S) != row_b[:, None]
     dot = partial(jnp.einsum, "bmd,qd->bmq", precision="highest")
     kept_bxMxQ = (other_bxQ & shown_Q)[:, None, :] & (dot(masked.target_BxMxD, pool_QxD) <= near)
-    logit_bxMxQ = jnp.where(kept_bxMxQ, dot(masked.prediction_BxMxD, pool_QxD) / tau, NONE)
+    logit_bxMxQ = jnp.where(kept_bxMxQ, dot(masked.prediction_BxMxD, pool_QxD) / tau, MASKED)
     lse_bxM = jax.nn.logsumexp(logit_bxMxQ, axis=2)
     return lse_bxM, logit_bxMxQ.max(axis=2), kept_bxMxQ.sum(axis=2, dtype=jnp.float32)
 

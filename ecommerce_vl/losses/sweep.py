@@ -27,6 +27,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from ecommerce_vl.losses.candidates import Rule
+from ecommerce_vl.losses.devices import gather_rows, pass_on
 from ecommerce_vl.losses.metrics import batch_metrics
 from ecommerce_vl.losses.tile import (
     Shares,
@@ -120,7 +121,7 @@ def _forward_local(plan: Plan, z_row_bxD, embeddings, logit_scale, bias, ids, we
     for source, (embedding, column) in enumerate(zip(embeddings, columns, strict=True)):
         paired = source == 0
         both = rule.both and paired
-        gathered = _gather(plan, column)
+        gathered = gather_rows(column, plan.axes)
 
         def visit(z_cxD, _, offset, state, gathered=gathered, paired=paired, both=both):
             block = _part(gathered, offset, len(z_cxD))
@@ -188,7 +189,7 @@ def _backward_local(plan: Plan, z_row_bxD, embeddings, logit_scale, bias, ids, s
 
     for source, (embedding, column) in enumerate(zip(embeddings, columns, strict=True)):
         paired = source == 0
-        gathered = _gather(plan, (column, column_shares if paired else None))
+        gathered = gather_rows((column, column_shares if paired else None), plan.axes)
 
         def visit(z_cxD, grad_cxD, offset, state, gathered=gathered, paired=paired):
             block, block_shares = _part(gathered, offset, len(z_cxD))
@@ -237,16 +238,14 @@ def _meet(plan: Plan, embedding_cxD: jax.Array, grad_cxD: jax.Array | None, visi
       visit: (embeddings, gradients so far, place of the first in the global set, state) -> (gradients, state).
     """
     if plan.impl == "gather":
-        z_CxD = _gather(plan, embedding_cxD)
+        z_CxD = gather_rows(embedding_cxD, plan.axes)
         grad_CxD, state = visit(z_CxD, None if grad_cxD is None else jnp.zeros(z_CxD.shape, jnp.float32), 0, state)
         if grad_CxD is not None:
             grad_CxD = jax.lax.psum_scatter(grad_CxD, plan.axes, scatter_dimension=0, tiled=True)
         return grad_CxD, state
 
     num_devices = plan.mesh.size
-    onward = partial(
-        jax.lax.ppermute, axis_name=plan.axes, perm=[(i, (i + 1) % num_devices) for i in range(num_devices)]
-    )
+    onward = partial(pass_on, axes=plan.axes, num_devices=num_devices)
 
     def hop(h, carry):
         z_cxD, grad_cxD, state = carry
@@ -260,10 +259,6 @@ def _meet(plan: Plan, embedding_cxD: jax.Array, grad_cxD: jax.Array | None, visi
 
 def _me(plan: Plan) -> jax.Array:
     return jax.lax.axis_index(plan.axes)
-
-
-def _gather(plan: Plan, tree: Any) -> Any:
-    return jax.tree.map(lambda x: jax.lax.all_gather(x, plan.axes, tiled=True), tree)
 
 
 def _reduce(plan: Plan, sums: Sums) -> Sums:

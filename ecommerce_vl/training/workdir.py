@@ -23,6 +23,7 @@ from typing import Any
 from ecommerce_vl.data.images import ImagePipeline
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.files import write_json
+from ecommerce_vl.training.earlier import of_today
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers", "pillow")
 # Changing these between restarts changes neither the model nor the numbers it is trained to.
@@ -76,7 +77,7 @@ def open_workdir(workdir: Path, config: Mapping[str, Any], *, fingerprint: str, 
     file, data_file = workdir / "config.json", workdir / "data.json"
     if not file.exists():
         return has_checkpoint
-    different = _differences(json.loads(file.read_text(encoding="utf-8")), config)
+    different = _differences(read_config(workdir), config)
     found = json.loads(data_file.read_text(encoding="utf-8"))["fingerprint"] if data_file.exists() else None
     if not has_checkpoint:
         if different or found != fingerprint:
@@ -145,7 +146,7 @@ def _empty(workdir: Path) -> None:
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
-    """The resolved config of a run.
+    """The resolved config of a run, under the names of today.
 
     Errors: UserError if the folder is not a run directory.
     """
@@ -155,7 +156,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
             f"no trained run at {str(workdir)!r}: config.json is missing; "
             "run python -m ecommerce_vl.train --workdir=... first, or check the path"
         )
-    return json.loads(file.read_text(encoding="utf-8"))
+    return of_today(json.loads(file.read_text(encoding="utf-8")))
 
 
 def write_preprocess(workdir: Path, pipeline: ImagePipeline) -> None:

@@ -1,0 +1,57 @@
+"""Configs of runs of earlier versions: what was renamed, what is new, and what stays."""
+
+import json
+
+import pytest
+
+from ecommerce_vl.training.earlier import NEW, RENAMED, of_today
+from ecommerce_vl.training.workdir import open_workdir, read_config
+from tests.shipped import config_of
+
+
+def take(config, path):
+    *parts, name = path.split(".")
+    for part in parts:
+        config = config[part]
+    return config.pop(name)
+
+
+def put(config, path, value):
+    *parts, name = path.split(".")
+    for part in parts:
+        config = config.setdefault(part, {})
+    config[name] = value
+
+
+@pytest.fixture(params=[("eclip", "tiny"), ("item", "sample"), ("same_style", "sample"), ("query_retrieval", "sample")])
+def today(request):
+    return json.loads(json.dumps(config_of(*request.param)))
+
+
+def before(today):
+    """The config as it was on 2026-11-29."""
+    config = json.loads(json.dumps(today))
+    for old, new in RENAMED.items():
+        of_system = {"loss_weights": "item", "loss.w_pdc": "same_style", "loss.w_loc": "same_style"}
+        if config["system"] == of_system.get(old, "query_retrieval"):
+            put(config, old, take(config, new))
+    if config["system"] == "same_style":
+        del config["weights"]
+    for key in (*NEW, *(["data.fraction"] if config["system"] in ("eclip", "item") else [])):
+        take(config, key)
+    return config
+
+
+def test_an_earlier_config_becomes_one_of_today(today):
+    old = before(today)
+    assert old != today
+    today["data"]["any_image"] = True  # which was done before there was a choice
+    assert of_today(old) == today
+    assert of_today(today) == today
+
+
+def test_an_earlier_run_is_read_and_goes_on(today, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(before(today)))
+    today["data"]["any_image"] = True
+    assert read_config(tmp_path) == today
+    assert open_workdir(tmp_path, today, fingerprint="", has_checkpoint=True)

@@ -36,7 +36,7 @@ NONE = IdentitySettings(**{name: False for name in ("catalog_ids", "gtins", "bra
 NONE = dataclasses.replace(NONE, near_duplicates=False, item_groups=False)
 RULES = {
     "equal picture and title": {"exact_duplicates": True},
-    "distance <= 32, Jaccard >= 0.9": {"near_duplicates": True},
+    "distance <= 32, Jaccard >= 0.9": {"near_duplicates": True, "max_hash_distance": 32},
     "distance <= 16, Jaccard >= 0.9": {"near_duplicates": True, "max_hash_distance": 16},
 }
 WITH_TRAIN = ("abt_buy", "walmart_amazon", "amazon_google")

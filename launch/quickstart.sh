@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole way once, on a drawn sample catalog: prepare, train, evaluate, export, search. 4 min 7 s on 2 cores (2026-11-30).
+# The whole way once, on a drawn sample catalog: prepare, train, evaluate, export, search. 4 to 6 min on 2 cores (2026-11-30).
 #   bash launch/quickstart.sh [FOLDER]     (default: quickstart/)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"

@@ -25,6 +25,8 @@ from ecommerce_vl.errors import UserError
 
 FILE = "agreement.parquet"
 OPTIONS = {"drop_lowest": 0.0, "min_agreement": -1.0}  # of config.data, and what leaves nothing out
+TOO_STRICT = "expected a lower config.data.drop_lowest or min_agreement (or a larger fraction)"
+LEFT_OUT = "without {:,} whose picture and title agree least"  # in the description of a source
 
 
 def write_agreement(
@@ -77,7 +79,7 @@ def write_agreement(
             FROM scored JOIN above USING (category) JOIN own USING (category)
             WHERE above.path IN (SELECT path FROM own)
         )
-        SELECT id, cosine::FLOAT AS cosine, rank::FLOAT AS rank, among FROM ranked WHERE path = among ORDER BY id
+        SELECT id, cosine, rank, among FROM ranked WHERE path = among ORDER BY id
     """).to_arrow_reader(ROWS)
     with pq.ParquetWriter(file, table.schema) as writer:
         for batch in table:
@@ -90,10 +92,6 @@ def write_agreement(
         "groups": sql("SELECT count(DISTINCT path) FROM own").fetchone()[0],
         "cosine": dict(zip(("p1", "p5", "p50", "p95"), quantiles, strict=True)) if quantiles else {},
     }
-
-
-TOO_STRICT = "expected a lower config.data.drop_lowest or min_agreement (or a larger fraction)"
-LEFT_OUT = "without {:,} whose picture and title agree least"  # in the description of a source
 
 
 def agreeing(data: PreparedData, options: Mapping[str, Any]) -> np.ndarray | None:

@@ -68,7 +68,7 @@ def open_vectors(data: Path, seed: SeedVectors, *, memory_limit: str) -> Iterato
             connection.execute(f"SET memory_limit = '{memory_limit}'")
             connection.execute(f"SET temp_directory = {quoted(work / 'spill')}")
             connection.execute("SET enable_progress_bar = false")
-            # The engine would hash the vectors, which are few rows, and spill them; the index is the small side.
+            # Left to itself the engine makes its hash table of the vectors, and spills it; the index is far smaller.
             connection.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
             connection.execute(f"""
                 CREATE VIEW vectors AS SELECT * FROM (SELECT product_id AS id, {views} FROM read_parquet([{files}]))

@@ -56,20 +56,22 @@ def measure(workdir: Path, data: Path, split: str) -> dict[str, float]:
     centred.run(context, results)
     value = lambda key: results.metrics.get(key, {}).get("value", float("nan"))
     return {
-        **{column: same_product(products, setting) for column, setting in SAME_PRODUCT.items()},
+        **{column: means(products, setting)["hit@1"] for column, setting in SAME_PRODUCT.items()},
         **{f"{column} c": value(f"centred/{column}/hit@1") for column in SAME_PRODUCT},
         **{name: leaf_accuracy(context, view) for name, view in (("leaf", "product"), ("leaf i", "image"))},
         **{column: value(f"dominance/product/{key}") for column, key in DOMINANCE.items()},
     }
 
 
-def same_product(products: EmbeddedProducts, setting: retrieval.Setting) -> float:
+def means(products: EmbeddedProducts, setting: retrieval.Setting) -> dict[str, float]:
+    """Metric -> its mean over the queries."""
     if retrieval.missing(products, setting=setting):
-        return float("nan")
+        return dict.fromkeys(setting.metrics, float("nan"))
     pool = retrieval.pool(products, setting=setting)
     asked, answering = products.vectors[setting.query_view], products.vectors[setting.document_view]
     ranking = retrieval.rank(pool, products=products, setting=setting, query_vectors=asked, document_vectors=answering)
-    return float(retrieval.per_query(ranking, setting=setting)["hit@1"].mean())
+    values = retrieval.per_query(ranking, setting=setting)
+    return {metric: float(values[metric].mean()) for metric in setting.metrics}
 
 
 def leaf_accuracy(context: Context, view: str) -> float:

@@ -30,7 +30,8 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ecommerce_vl.losses.contrastive import clip_catalog
+from ecommerce_vl.losses.candidates import Candidates, Rule
+from ecommerce_vl.losses.contrastive import candidate_loss
 
 GOAL_MIB = 100
 PROGRAMS = ("naive", "all-gather", "gather", "chunked", "ring")
@@ -66,18 +67,8 @@ def all_gather(z_image, z_text, logit_scale, *, mesh):
 def ours(z_image, z_text, logit_scale, *, mesh, impl, chunk_rows):
     """The loss that the systems use, its metrics unused."""
     rows = len(z_image)
-    return clip_catalog(
-        z_image,
-        z_text,
-        logit_scale,
-        catalog_key_B=jnp.arange(rows),
-        valid_B=jnp.ones(rows, bool),
-        label_mode="catalog",
-        catalog_alpha=1.0,
-        mesh=mesh,
-        impl=impl,
-        chunk_rows=chunk_rows,
-    )[0]
+    texts, rule = Candidates(z_text, jnp.arange(rows), jnp.ones(rows, bool)), Rule(label_mode="catalog")
+    return candidate_loss(z_image, texts, logit_scale, rule=rule, mesh=mesh, impl=impl, chunk_rows=chunk_rows)[0]
 
 
 def programs(names: list[str], rows: int, dim: int, chunk_rows: int, mesh) -> dict:

@@ -36,10 +36,10 @@ def common(*, batch_size: int, source: str = "products") -> ConfigDict:
     config.system = ""  # a key of SYSTEMS
     config.size = ""
     config.seed = 0  # of initial weights, order of products and augmentation
-    config.batch_size = batch_size  # products of the global batch; all others of it are negatives
+    config.batch_size = batch_size  # samples of the global batch: products or pairs
     config.batch_schedule = ()  # of stages of equal samples, multiples of batch_size; () is batch_size throughout
     config.streams = 1  # parts in which batch_size is encoded, for memory; the loss is that of the whole batch
-    config.total_samples = 50_000_000  # products seen in all, repeats included
+    config.total_samples = 50_000_000  # seen in all, repeats included
     config.init = ConfigDict()  # folders of Hugging Face, or ids of the hub, that a run begins from; docs/weights.md
     config.init.text = config.init.image = ""  # a tower each: BERT, CLIP, SigLIP; ViT, CLIP, SigLIP
     config.init.dual = ""  # both towers and their projections: CLIP, SigLIP
@@ -67,10 +67,11 @@ def common(*, batch_size: int, source: str = "products") -> ConfigDict:
     config.augment.light = 0.0  # brightness and contrast within 1 +- this
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "adamw"  # or "muon", which fills more dimensions where data is small
+    config.optimizer.name = "adamw"  # or "lamb", for 16 k and more; "muon", which fills more dimensions of small data
     config.optimizer.learning_rate = 5e-4 * (batch_size / 4096) ** 0.5  # peak, from scratch
     config.optimizer.warmup_samples = 2_000 * batch_size
     config.optimizer.lr_rule = "sqrt"  # how the rate follows batch_schedule from its first size: constant, sqrt, linear
+    config.optimizer.lr_decay = "cosine"  # to zero at the end, over samples; or "linear"
     config.optimizer.rewarm_steps = 500  # of a new warm-up after the batch has changed, at most half a stage
     config.optimizer.weight_decay = 0.1
     config.optimizer.b1, config.optimizer.b2, config.optimizer.eps = 0.9, 0.98, 1e-6
@@ -88,7 +89,9 @@ def common(*, batch_size: int, source: str = "products") -> ConfigDict:
     config.data.min_agreement = -1.0  # cosine of picture and title, below which a product is left out (--vectors)
     config.data.num_workers = 4  # processes that decode on each host; 0 decodes in threads
     if source == "products":
-        config.data.rows = "pairs"  # products with a picture and a title; "all" draws the others too, without loss
+        config.data.rows = (
+            "pairs"  # products with a picture and a title; or "all", of which contrastive losses skip the others
+        )
         config.data.fraction = 1.0  # of the train split; 0.1 trains the seed model that `prepare --vectors` asks for
         config.data.catalog_pairs = 0.0  # share of rows drawn as two listings of one catalog; 0.25 where there are some
         config.data.category_power = 1.0  # a leaf category of n products is drawn by n^this; 0.7 lifts the rare ones

@@ -41,4 +41,5 @@ def get_config(size: str = "base") -> ConfigDict:
     config.loss = ConfigDict()
     config.loss.impl = "gather"  # all texts on every device; "ring" passes them round, in far less memory
     config.loss.chunk_rows = 0  # rows of similarities at a time, computed again backwards; 0 holds all
+    config.loss.span = 0  # rows of the batch that meet; 0: all; batch_size / K is what K micro-batches would see
     return config

@@ -38,12 +38,12 @@ def _sized(size: str) -> ConfigDict:
     config.text_mask_ratio = config.image_mask_ratio = 0.15
     config.mim_loss = "l1"  # or "l2"
     config.mim_norm_target = True  # patches are predicted by their own mean and deviation
-    config.global_pos_embed = "shared"  # positions of the global heads: those of the encoder, or "separate" ones
+    config.global_pos_embed = "shared"  # positions of the global heads: the encoder's, or "separate" ones, or "none"
     config.weights = ConfigDict({name: 1.0 for name in ("itm", "mlm", "mim", "gmlm", "gmim")})  # 0 leaves one out
     config.adaptive_weights = False  # weights that follow the losses instead, times the above
 
     config.data.mismatch = 0.5  # of the matching objective
-    config.optimizer.learning_rate = 1e-4
+    config.optimizer.learning_rate, config.optimizer.lr_decay = 1e-4, "linear"
     config.optimizer.warmup_samples = 10_000 * batch_size
     config.optimizer.weight_decay = 0.01
     config.total_samples = 200_000 * batch_size
@@ -58,6 +58,7 @@ def _small_catalog(config: ConfigDict) -> None:
     config.text.max_length = 24
     config.augment.crop_scale, config.augment.mirror = (0.5, 1.0), 0.5
     config.optimizer.name, config.optimizer.learning_rate = "muon", 4e-3
+    config.optimizer.lr_decay = "cosine"
     config.optimizer.warmup_samples = 5_000
     config.data.num_workers = 0
     config.log_every = 20

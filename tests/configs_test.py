@@ -111,6 +111,8 @@ def path_of(node):
 
 
 class Tokenizer:
+    separator = ""
+
     def of_length(self, length):
         return self
 

@@ -46,6 +46,9 @@ class QueryPairs:
         self._power = options["query_power"]
         if not 0.0 <= self._power <= 1.0:
             raise UserError(f"config.data.query_power is {self._power}; expected 0 to 1")
+        for name in ("known", "keywords", "id_rows"):
+            if options.get(name, 0) < 0:
+                raise UserError(f"config.data.{name} is {options[name]}; expected at least 0, which is none")
         where, table = _read(data, options["queries"])
         index = data.index
         at = pc.index_in(table["product_id"], value_set=index["id"])

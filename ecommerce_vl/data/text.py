@@ -12,7 +12,7 @@ import numpy as np
 
 from ecommerce_vl.data.record import CATEGORY_SEPARATOR
 
-SEPARATOR = " [SEP] "
+SEPARATOR = " [SEP] "  # of tokenizers that know the token
 FIELDS = ("category", "brand", "color", "material", "pattern", "size", "gender", "age_group", "description")
 
 
@@ -24,11 +24,13 @@ class TextTemplate:
       fields: names of `FIELDS` in order of priority; what does not fit the token limit is cut from the end.
       field_dropout: probability that training leaves a field out.
       word_dropout: probability that training leaves a word of the title out; at least one word stays.
+      separator: between the title and the fields, as the tokenizer has it (`TextTokenizer.separator`).
     """
 
     fields: tuple[str, ...]
     field_dropout: float
     word_dropout: float = 0.0
+    separator: str = SEPARATOR
 
     def __post_init__(self):
         unknown = sorted(set(self.fields) - set(FIELDS))
@@ -49,7 +51,7 @@ class TextTemplate:
             drawn = rng.random(len(values))
             values = [value for value, u in zip(values, drawn, strict=True) if u >= self.field_dropout]
         parts = [value if name == "category" else f"{name} {value}" for name, value in values if value]
-        return SEPARATOR.join([title, *parts])
+        return self.separator.join([title, *parts])
 
     def _value(self, record: Mapping[str, str], name: str) -> str:
         if name == "category":

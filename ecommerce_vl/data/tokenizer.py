@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from ecommerce_vl.data.text import SEPARATOR
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.files import write_text
 
@@ -49,6 +50,11 @@ class TextTokenizer:
         added = self._tokenizer.get_added_tokens_decoder()
         special = {token.content: number for number, token in sorted(added.items()) if token.special}
         return {"mask" if name in MASK_NAMES else name: number for name, number in special.items()}
+
+    @property
+    def separator(self) -> str:
+        """What stands between the fields of a text: the token for it, or a comma where a published one has none."""
+        return SEPARATOR if self._tokenizer.token_to_id(SEP) is not None else ", "
 
     def of_length(self, max_length: int) -> TextTokenizer:
         """The same tokenizer for texts of another length."""

@@ -17,7 +17,6 @@ from scipy.sparse.csgraph import connected_components
 Attribute = str | float | bool | list[str]
 VIEWS = ("image", "text", "product")
 RELATIONS = ("catalog", "group", "category")
-SEPARATOR = " > "  # of the levels of a category path
 _LISTS = ("ids", "titles", "category_paths", "locales", "adult", "images", "brands", "attributes")
 _ARRAYS = ("catalog_keys", "group_keys", "prices")
 

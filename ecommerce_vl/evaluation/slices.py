@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ecommerce_vl.data.record import CATEGORY_SEPARATOR
 from ecommerce_vl.evaluation import bootstrap
-from ecommerce_vl.evaluation.products import SEPARATOR, EmbeddedProducts
+from ecommerce_vl.evaluation.products import EmbeddedProducts
 from ecommerce_vl.evaluation.results import Results
 from ecommerce_vl.evaluation.tables import SLICE, describe, without_baseline
 
@@ -24,7 +25,7 @@ def dimensions(products: EmbeddedProducts) -> dict[str, np.ndarray]:
 
     category: first level, the 12 most frequent; language; modality; group size: listings of its product or style here.
     """
-    first = np.array([path.split(SEPARATOR)[0] for path in products.category_paths], dtype=object)
+    first = np.array([path.split(CATEGORY_SEPARATOR)[0] for path in products.category_paths], dtype=object)
     names, counts = np.unique(first[first != ""].astype(str), return_counts=True)
     frequent = set(names[np.argsort(-counts, kind="stable")][:MOST_CATEGORIES])
     image, text = products.present("image"), products.present("text")

@@ -44,7 +44,6 @@ def candidate_loss(
     row_group_BxG: jax.Array | None = None,
     impl: str = "gather",
     chunk_rows: int = 0,
-    precision: str = "highest",
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of rows against candidates, of which candidate i is the pair of row i.
 
@@ -65,7 +64,6 @@ def candidate_loss(
       row_group_BxG: int32, the ids of the rows where they are not those of their candidates; of as many columns.
       impl: "gather" or "ring", see `sweep.py`. Memory and time only, never the value.
       chunk_rows: rows of a device that meet candidates at a time; 0 for all.
-      precision: of the products. By default GPUs multiply float32 in TF32 and TPUs in bfloat16; "highest" does not.
 
     Returns: the loss (float32 scalar) and the metrics of `metrics.batch_metrics`, which have no gradient.
 
@@ -86,7 +84,7 @@ def candidate_loss(
     if row_group_BxG is not None:
         row = dataclasses.replace(row, group_nxG=row_group_BxG)
     weight_B = jnp.ones(B) if candidates.weight_C is None else candidates.weight_C
-    plan = Plan(rule, mesh, impl, chunk_rows, precision, trained=tuple(item.trained for item in sets))
+    plan = Plan(rule, mesh, impl, chunk_rows, trained=tuple(item.trained for item in sets))
     return all_pairs_loss(
         plan,
         z_row_BxD,
@@ -96,50 +94,3 @@ def candidate_loss(
         (row, *columns),
         weight_B.astype(jnp.float32),
     )
-
-
-def clip_catalog(
-    z_image_BxD: jax.Array,
-    z_text_BxD: jax.Array,
-    logit_scale: jax.Array,
-    *,
-    catalog_key_B: jax.Array,
-    valid_B: jax.Array,
-    label_mode: str,
-    catalog_alpha: float,
-    mesh: Mesh,
-    impl: str = "gather",
-    chunk_rows: int = 0,
-    precision: str = "highest",
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The image-text loss of a batch whose rows are sharded over all axes of the mesh, both ways.
-
-    Args:
-      z_image_BxD, z_text_BxD: float32 unit vectors; row i of both is one product.
-      logit_scale: float32 scalar s; similarities are exp(s) * cosine.
-      catalog_key_B: int32, equal for listings of one product; unique where unknown.
-      valid_B: bool, False for padding and for rows without a picture or a text.
-      label_mode: "one_hot" is CLIP; "catalog" shares the target among the listings of one product; "mask" leaves
-        such pairs out, neither positive nor negative.
-      catalog_alpha: weight of another listing of the same product against the row's own; "catalog" only.
-      mesh: all its axes shard the batch; their product divides B.
-      impl, chunk_rows, precision: as in `candidate_loss`.
-
-    Returns:
-      The loss (float32 scalar) and the metrics of `metrics.batch_metrics`, with `i2t_top1`, `t2i_top1`, `image_rank`
-      and `text_rank` for rows and columns.
-
-    Errors: ValueError for a value outside of these.
-    """
-    loss, metrics = candidate_loss(
-        z_image_BxD,
-        Candidates(z_text_BxD, catalog_key_B, valid_B),
-        logit_scale,
-        mesh=mesh,
-        rule=Rule(label_mode=label_mode, alpha=catalog_alpha),
-        impl=impl,
-        chunk_rows=chunk_rows,
-        precision=precision,
-    )
-    names = {"row_top1": "i2t_top1", "column_top1": "t2i_top1", "row_rank": "image_rank", "column_rank": "text_rank"}
-    return loss, {names.get(name, name): value for name, value in metrics.items()}

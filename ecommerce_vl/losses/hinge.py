@@ -24,6 +24,7 @@ from jax.sharding import PartitionSpec as P
 from ecommerce_vl.losses.candidates import Ids, Rule, relate
 from ecommerce_vl.losses.devices import gather_rows
 from ecommerce_vl.losses.metrics import effective_rank
+from ecommerce_vl.losses.precision import PRECISION
 
 # What shares an id with a row is neither its positive nor its negative.
 RULE = Rule(label_mode="mask")
@@ -46,7 +47,6 @@ def match(
     *,
     margin: float,
     mesh: Mesh,
-    precision: str = "highest",
 ) -> Match:
     """The matching loss of each of V views of every row against all columns, of which column i is the pair of row i.
 
@@ -54,15 +54,14 @@ def match(
       z_row_BxVxD, z_column_BxD: float32 unit vectors, sharded over all axes of the mesh; B is a multiple of its size.
       row, column: ids of rows and of columns; those of views that a row lacks are left out by `mean_of_rows`.
       margin: m, on cosines.
-      precision: of the products, as `jax.lax.Precision` names it.
     """
 
     def local(z_row_bxVxD, z_column_bxD, row, column):
-        own_bxVx1 = jnp.einsum("bvd,bd->bv", z_row_bxVxD, z_column_bxD, precision=precision)[..., None]
+        own_bxVx1 = jnp.einsum("bvd,bd->bv", z_row_bxVxD, z_column_bxD, precision=PRECISION)[..., None]
         z_column_BxD, column = gather_rows((z_column_bxD, column), tuple(mesh.axis_names))
         relation = relate(RULE, row, column, paired=True)
         negative_bx1xB = (relation.shown_rxc & ~relation.own_rxc)[:, None]
-        cosine_bxVxB = jnp.einsum("bvd,cd->bvc", z_row_bxVxD, z_column_BxD, precision=precision)
+        cosine_bxVxB = jnp.einsum("bvd,cd->bvc", z_row_bxVxD, z_column_BxD, precision=PRECISION)
         term_bxVxB = jnp.where(negative_bx1xB, jnp.maximum(cosine_bxVxB - own_bxVx1 + margin, 0.0), 0.0)
         best_bxV = jnp.where(negative_bx1xB, cosine_bxVxB, -jnp.inf).max(axis=-1)
         return Match(
@@ -83,7 +82,6 @@ def locality(
     k: int,
     margin: float,
     mesh: Mesh,
-    precision: str = "highest",
 ) -> jax.Array:
     """The locality loss (B,V) of V transformed views z of each product x: its neighbourhood must not move.
 
@@ -95,8 +93,8 @@ def locality(
 
     def local(x_bxD, z_bxVxD, z_column_bxD, column):
         z_column_BxD, column = gather_rows((z_column_bxD, column), tuple(mesh.axis_names))
-        D_bxB = jnp.einsum("bd,cd->bc", x_bxD, z_column_BxD, precision=precision)
-        moved_bxVxB = jnp.einsum("bvd,cd->bvc", z_bxVxD, z_column_BxD, precision=precision)
+        D_bxB = jnp.einsum("bd,cd->bc", x_bxD, z_column_BxD, precision=PRECISION)
+        moved_bxVxB = jnp.einsum("bvd,cd->bvc", z_bxVxD, z_column_BxD, precision=PRECISION)
         known_bxB = jnp.where(column.valid_n, jax.lax.stop_gradient(D_bxB), -jnp.inf)
         _, top_bxk = jax.lax.top_k(known_bxB, min(k, len(z_column_BxD)))
         # A mask and not the k columns alone: their gradient would be a scatter, whose order of sums is not fixed.

@@ -35,7 +35,7 @@ def batch_metrics(
       total: sum over rows of all devices.
 
     Returns: `loss_floor` (the least possible loss, the entropy of the targets), `row_top1` and `column_top1` (share
-      whose best match is a positive; a tie is no win, or a collapse would look perfect), `positives_per_row`,
+      whose own pair beats every negative; a tie is no win, or a collapse would look perfect), `positives_per_row`,
       `shared_rows` (share with another listing of the same product in the batch), `pair_cosine`, `negative_cosine`,
       `negatives_per_row`, `effective_negatives` ((sum w)^2 / sum w^2 of w = exp(logit): how many of them push),
       `left_out` and `more_left_out` (share of other candidates, of the batch and further ones, that are neither
@@ -49,7 +49,7 @@ def batch_metrics(
     directions = 2 if rule.both else 1
     metrics = {
         "loss_floor": total(directions * factor_b * _entropy(rule, counts.same_n)),
-        "row_top1": mean(sums.positive_n > sums.negative_n),
+        "row_top1": mean(sums.own_n > sums.negative_n),
         "positives_per_row": mean(1 + counts.same_n),
         "shared_rows": mean(counts.same_n > 0),
         "pair_cosine": mean(pair_cosine_b),
@@ -61,7 +61,7 @@ def batch_metrics(
         "column_rank": effective_rank(z_column_bxD, valid_b, num_rows, axes=axes),
     }
     if column_sums is not None:
-        metrics["column_top1"] = mean(column_sums.positive_n > column_sums.negative_n)
+        metrics["column_top1"] = mean(column_sums.own_n > column_sums.negative_n)
     if len(columns) > 1:
         others = sum(total(column.valid_n) for column in columns[1:])
         metrics["more_left_out"] = jnp.where(others > 0, 1 - mean(sum(negatives_b[1:])) / jnp.maximum(others, 1.0), 0.0)

@@ -21,6 +21,7 @@ from jax.sharding import PartitionSpec as P
 
 from ecommerce_vl.losses.candidates import Candidates, Ids, Rule, ids_of, relate
 from ecommerce_vl.losses.devices import gather_rows, pass_on
+from ecommerce_vl.losses.precision import PRECISION
 from ecommerce_vl.losses.tile import MASKED
 
 
@@ -54,7 +55,7 @@ def draw_partners(
 
 def _draw(rule: Rule, axes, key_bx2, z_row_bxD, z_column_bxD, ids: Ids, scale):
     all_ids = gather_rows(ids, axes)
-    similar = partial(jnp.matmul, precision="highest", preferred_element_type=jnp.float32)
+    similar = partial(jnp.matmul, precision=PRECISION, preferred_element_type=jnp.float32)
 
     def best(key_b, logits_bxB, negative_bxB):
         noise_bxB = jax.vmap(lambda key: jax.random.gumbel(key, logits_bxB.shape[1:]))(key_b)

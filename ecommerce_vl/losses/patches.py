@@ -23,6 +23,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from ecommerce_vl.losses.devices import gather_rows
+from ecommerce_vl.losses.precision import PRECISION
 from ecommerce_vl.losses.tile import MASKED
 
 FORMS = ("contrastive", "regression", "kl", "none")
@@ -77,7 +78,7 @@ def own_image(
     z_BxMxD = _unit(prediction_BxMxD)
     y_BxNxD = _unit(jax.lax.stop_gradient(target_BxNxD))
     own_BxMxD = jnp.take_along_axis(y_BxNxD, index_BxM[:, :, None], axis=1)
-    dot = partial(jnp.einsum, "bmd,bnd->bmn", precision="highest")
+    dot = partial(jnp.einsum, "bmd,bnd->bmn", precision=PRECISION)
     logit_BxMxN = dot(z_BxMxD, y_BxNxD) / tau
     itself_BxMxN = index_BxM[:, :, None] == jnp.arange(y_BxNxD.shape[1])
     kept_BxMxN = itself_BxMxN | (dot(own_BxMxD, y_BxNxD) <= near)
@@ -123,7 +124,7 @@ def _others(tau: float, near: float, axes, masked: Masked):
     shown_Q = jnp.repeat(gather_rows(masked.shown_B, axes), S)
     row_b = jax.lax.axis_index(axes) * b + jnp.arange(b)
     other_bxQ = jnp.repeat(jnp.arange(len(pool_QxD) // S), S) != row_b[:, None]
-    dot = partial(jnp.einsum, "bmd,qd->bmq", precision="highest")
+    dot = partial(jnp.einsum, "bmd,qd->bmq", precision=PRECISION)
     kept_bxMxQ = (other_bxQ & shown_Q)[:, None, :] & (dot(masked.target_BxMxD, pool_QxD) <= near)
     logit_bxMxQ = jnp.where(kept_bxMxQ, dot(masked.prediction_BxMxD, pool_QxD) / tau, MASKED)
     lse_bxM = jax.nn.logsumexp(logit_bxMxQ, axis=2)

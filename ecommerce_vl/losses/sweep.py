@@ -29,6 +29,7 @@ from jax.sharding import PartitionSpec as P
 from ecommerce_vl.losses.candidates import Rule
 from ecommerce_vl.losses.devices import gather_rows, pass_on
 from ecommerce_vl.losses.metrics import batch_metrics
+from ecommerce_vl.losses.precision import PRECISION
 from ecommerce_vl.losses.tile import (
     Shares,
     Sums,
@@ -52,7 +53,6 @@ class Plan:
       mesh: all its axes shard rows and candidates.
       impl: "gather" or "ring".
       chunk_rows: rows of a tile; 0 for all of a device.
-      precision: of the matrix products, as `jax.lax.Precision` names it.
       trained: for the batch's candidates and each further set, whether a gradient reaches them.
     """
 
@@ -60,7 +60,6 @@ class Plan:
     mesh: Mesh
     impl: str
     chunk_rows: int
-    precision: str
     trained: tuple[bool, ...]
 
     @property
@@ -130,8 +129,7 @@ def _forward_local(plan: Plan, z_row_bxD, embeddings, logit_scale, bias, ids, we
                 sums, counts, block_sums = state
                 row_sums, row_counts = _at((sums, counts), k)
                 tile = make_tile(
-                    rule, _at(z_rows, k), z_cxD, _at(rows, k), block, scale, bias, paired=paired,
-                    precision=plan.precision,
+                    rule, _at(z_rows, k), z_cxD, _at(rows, k), block, scale, bias, paired=paired
                 )  # fmt: skip
                 new_sums = add_sums(row_sums, tile, axis=1)
                 new_counts = add_counts(row_counts, tile, before_r=row_sums.negative_n, after_r=new_sums.negative_n)
@@ -197,11 +195,9 @@ def _backward_local(plan: Plan, z_row_bxD, embeddings, logit_scale, bias, ids, s
             def chunk(k, state):
                 row_grads, scalar_grads, grad_cxD = state
                 z_rxD, row, row_share = _at((z_rows, rows, row_shares), k)
-                tile = make_tile(
-                    plan.rule, z_rxD, z_cxD, row, block, scale, bias, paired=paired, precision=plan.precision
-                )
+                tile = make_tile(plan.rule, z_rxD, z_cxD, row, block, scale, bias, paired=paired)
                 grad_rxc = logit_gradient(tile, row_share, block_shares)
-                multiply = partial(jnp.matmul, precision=plan.precision, preferred_element_type=jnp.float32)
+                multiply = partial(jnp.matmul, precision=PRECISION, preferred_element_type=jnp.float32)
                 if row_grads is not None:
                     row_grads = row_grads.at[k].add(multiply(grad_rxc, z_cxD.astype(jnp.float32)))
                     of_scale = (grad_rxc * (tile.logits_rxc - bias)).sum()
@@ -270,7 +266,7 @@ def _reduce(plan: Plan, sums: Sums) -> Sums:
         # The peak of "sigmoid" is the same everywhere, so its mass is added as it is.
         mass_n=add(sums.mass_n * jnp.exp(sums.peak_n - peak_C)),
         target_n=add(sums.target_n),
-        positive_n=greatest(sums.positive_n),
+        own_n=greatest(sums.own_n),
         negative_n=greatest(sums.negative_n),
     )
 
@@ -283,7 +279,7 @@ def _chunks(plan: Plan, tree: Any) -> Any:
         short = -len(x) % size
         if short:
             x = jnp.pad(x, ((0, short),) + ((0, 0),) * (x.ndim - 1))
-        return x.reshape(-1, size, *x.shape[1:])
+        return x.reshape(len(x) // size, size, *x.shape[1:])
 
     return jax.tree.map(cut, tree)
 

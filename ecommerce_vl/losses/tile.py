@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from ecommerce_vl.losses.candidates import Ids, Relation, Rule, relate
+from ecommerce_vl.losses.precision import PRECISION
 
 MASKED = -1e30  # not -inf: differences of two of them must be numbers
 
@@ -35,13 +36,13 @@ class Sums:
       peak_n: greatest logit; mass is relative to it ("softmax").
       mass_n: sum of exp(x - peak), or of softplus(x).
       target_n: sum of A x.
-      positive_n, negative_n: greatest cosine of an own or same pair, and of a negative.
+      own_n, negative_n: cosine of the own pair, and the greatest one of a negative.
     """
 
     peak_n: jax.Array
     mass_n: jax.Array
     target_n: jax.Array
-    positive_n: jax.Array
+    own_n: jax.Array
     negative_n: jax.Array
 
 
@@ -77,7 +78,7 @@ class Tile:
 def no_sums(n: int) -> Sums:
     """Nothing met yet."""
     zero, least = jnp.zeros(n), jnp.full(n, MASKED)
-    return Sums(peak_n=least, mass_n=zero, target_n=zero, positive_n=least, negative_n=least)
+    return Sums(peak_n=least, mass_n=zero, target_n=zero, own_n=least, negative_n=least)
 
 
 def no_counts(n: int) -> Counts:
@@ -85,12 +86,10 @@ def no_counts(n: int) -> Counts:
     return Counts(*(jnp.zeros(n) for _ in dataclasses.fields(Counts)))
 
 
-def make_tile(
-    rule: Rule, z_row_rxD, z_column_cxD, row: Ids, column: Ids, scale, bias, *, paired: bool, precision: str
-) -> Tile:
+def make_tile(rule: Rule, z_row_rxD, z_column_cxD, row: Ids, column: Ids, scale, bias, *, paired: bool) -> Tile:
     """Similarities of rows and columns; `scale` is exp(s)."""
     relation = relate(rule, row, column, paired=paired)
-    cosine_rxc = jnp.matmul(z_row_rxD, z_column_cxD.T, precision=precision, preferred_element_type=jnp.float32)
+    cosine_rxc = jnp.matmul(z_row_rxD, z_column_cxD.T, precision=PRECISION, preferred_element_type=jnp.float32)
     shifted_rxc = cosine_rxc
     if rule.margin and paired:
         shifted_rxc = jnp.where(relation.affinity_rxc > 0, cosine_rxc - rule.margin, cosine_rxc)
@@ -103,18 +102,17 @@ def add_sums(sums: Sums, tile: Tile, *, axis: int) -> Sums:
     greatest = lambda chosen_rxc, x_rxc: jnp.where(chosen_rxc, x_rxc, MASKED).max(axis=axis)
     total = lambda chosen_rxc, x_rxc: jnp.where(chosen_rxc, x_rxc, 0.0).sum(axis=axis)
     negative_n = jnp.maximum(sums.negative_n, greatest(tile.relation.negative_rxc, tile.cosine_rxc))
-    target_n, positive_n = sums.target_n, sums.positive_n
+    target_n, own_n = sums.target_n, sums.own_n
     if relation.own_rxc is not None:
-        positive_rxc = (relation.own_rxc | relation.same_rxc) & relation.shown_rxc
-        positive_n = jnp.maximum(positive_n, greatest(positive_rxc, tile.cosine_rxc))
+        own_n = jnp.maximum(own_n, greatest(relation.own_rxc, tile.cosine_rxc))
         target_n = target_n + total(relation.affinity_rxc > 0, relation.affinity_rxc * logits_rxc)
     if tile.rule.kind == "sigmoid":
         mass_n = sums.mass_n + total(relation.shown_rxc, jax.nn.softplus(logits_rxc))
-        return Sums(sums.peak_n, mass_n, target_n, positive_n, negative_n)
+        return Sums(sums.peak_n, mass_n, target_n, own_n, negative_n)
     peak_n = jnp.maximum(sums.peak_n, greatest(relation.shown_rxc, logits_rxc))
     mass_n = sums.mass_n * jnp.exp(sums.peak_n - peak_n)
     mass_n = mass_n + total(relation.shown_rxc, jnp.exp(logits_rxc - jnp.expand_dims(peak_n, axis)))
-    return Sums(peak_n, mass_n, target_n, positive_n, negative_n)
+    return Sums(peak_n, mass_n, target_n, own_n, negative_n)
 
 
 def add_counts(counts: Counts, tile: Tile, *, before_r: jax.Array, after_r: jax.Array) -> Counts:

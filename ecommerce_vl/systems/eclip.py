@@ -12,13 +12,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.losses.candidates import Rule
-from ecommerce_vl.losses.contrastive import check_sweep, clip_catalog
+from ecommerce_vl.losses.candidates import Candidates, Rule
+from ecommerce_vl.losses.contrastive import candidate_loss, check_sweep
 from ecommerce_vl.models.dual import DualEncoder, unit
 from ecommerce_vl.models.transformer import one_of
 from ecommerce_vl.systems.encoders import VIEWS, dual_encoder, row_keys
 
 LABEL_MODES = ("one_hot", "catalog", "mask")
+# What the rows and columns of the loss are here.
+NAMES = {"row_top1": "i2t_top1", "column_top1": "t2i_top1", "row_rank": "image_rank", "column_rank": "text_rank"}
 
 
 class EClip:
@@ -40,8 +42,10 @@ class EClip:
 
     def __init__(self, config, *, vocab_size: int, special_ids: Mapping[str, int]):
         one_of("label_mode", config["label_mode"], LABEL_MODES)
-        Rule(label_mode=config["label_mode"], alpha=config["catalog_alpha"])  # wrong values are told before any work
-        check_sweep(**config["loss"])
+        loss = config["loss"]
+        self.rule = Rule(label_mode=config["label_mode"], alpha=config["catalog_alpha"], span=loss["span"])
+        self.sweep = {name: loss[name] for name in ("impl", "chunk_rows")}
+        check_sweep(**self.sweep)
         self.config, self.vocab_size = config, vocab_size
 
     def build(self, rngs: nnx.Rngs) -> DualEncoder:
@@ -62,18 +66,12 @@ class EClip:
 
     def contrast(self, model: DualEncoder, encoded, batch, extra, mesh):
         """The catalog-labelled InfoNCE of the global batch; rows without a picture or a title do not count."""
-        loss, metrics = clip_catalog(
-            encoded["image"],
-            encoded["text"],
-            model.logit_scale[...],
-            catalog_key_B=batch["catalog_key"],
-            valid_B=batch["valid"] & batch["has_image"] & batch["has_text"],
-            label_mode=self.config["label_mode"],
-            catalog_alpha=self.config["catalog_alpha"],
-            mesh=mesh,
-            **self.config["loss"],
-        )
-        return loss, metrics | {"logit_scale": jnp.exp(model.logit_scale[...])}, extra
+        valid_B = batch["valid"] & batch["has_image"] & batch["has_text"]
+        texts = Candidates(encoded["text"], batch["catalog_key"], valid_B)
+        scale = model.logit_scale[...]
+        loss, found = candidate_loss(encoded["image"], texts, scale, rule=self.rule, mesh=mesh, **self.sweep)
+        metrics = {NAMES.get(name, name): value for name, value in found.items()}
+        return loss, metrics | {"logit_scale": jnp.exp(scale)}, extra
 
     def constrain(self, params: dict) -> dict:
         """exp(s) stays at or below its maximum after every update (CLIP)."""

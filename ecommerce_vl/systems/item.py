@@ -38,7 +38,7 @@ from ecommerce_vl.systems.masking import Chosen, Vocabulary, choose, replace_wor
 
 OBJECTIVES = ("itm", "mlm", "mim", "gmlm", "gmim")
 MASK_MODES = ("joint", "conditional")
-GLOBAL_POSITIONS = ("shared", "separate")
+GLOBAL_POSITIONS = ("shared", "separate", "none")
 USES = ("words", "replacements", "patches", "modality", "paths")  # of a row's key; append, never reorder
 
 
@@ -47,7 +47,8 @@ class ItemModel(nnx.Module):
 
     Args:
       num_pixels: values of a patch.
-      separate_positions: the global heads have tables of positions of their own.
+      positions: of the global heads: those of the encoder ("shared"), tables of their own ("separate"), or zeros
+        ("none"), by which a head cannot tell one masked position from another.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class ItemModel(nnx.Module):
         encoder: JointEncoder,
         *,
         num_pixels: int,
-        separate_positions: bool,
+        positions: str,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
@@ -67,8 +68,8 @@ class ItemModel(nnx.Module):
         self.mim = PatchHead(width, num_out=num_pixels, **shared)
         self.gmlm = WordHead(2 * width, vocab_size=vocab_size, **shared)
         self.gmim = PatchHead(2 * width, num_out=num_pixels, **shared)
-        self.separate_positions = separate_positions
-        if separate_positions:
+        self.positions = positions
+        if positions == "separate":
             self.text_position = embedding(encoder.text_position.shape[0], width, rngs=rngs)
             self.image_position = embedding(encoder.image_position.shape[0], width, rngs=rngs)
 
@@ -82,13 +83,16 @@ class ItemModel(nnx.Module):
 
     def global_words(self, states: States, chosen: Chosen) -> jax.Array:
         """Logits (B,M,V) of the chosen words from g and their positions."""
-        table = (self if self.separate_positions else self.encoder).text_position
-        return self.gmlm(global_input(states.cls_BxW, table[...][chosen.index_BxM]), self.encoder.token[...])
+        return self.gmlm(self._global_input(states, chosen, "text_position"), self.encoder.token[...])
 
     def global_patches(self, states: States, chosen: Chosen) -> jax.Array:
         """Pixels (B,M,C) of the chosen patches from g and their positions."""
-        table = (self if self.separate_positions else self.encoder).image_position
-        return self.gmim(global_input(states.cls_BxW, table[...][chosen.index_BxM]))
+        return self.gmim(self._global_input(states, chosen, "image_position"))
+
+    def _global_input(self, states: States, chosen: Chosen, name: str) -> jax.Array:
+        table = getattr(self if self.positions == "separate" else self.encoder, name)
+        position_BxMxW = table[...][chosen.index_BxM]
+        return global_input(states.cls_BxW, position_BxMxW * (self.positions != "none"))
 
 
 class Item:
@@ -127,7 +131,7 @@ class Item:
         return ItemModel(
             joint_encoder(self.config, vocab_size=self.vocab_size, rngs=rngs),
             num_pixels=3 * self.config["image"]["patch_size"] ** 2,
-            separate_positions=self.config["global_pos_embed"] == "separate",
+            positions=self.config["global_pos_embed"],
             dtype=compute_dtype(self.config["dtype"]),
             rngs=rngs,
         )

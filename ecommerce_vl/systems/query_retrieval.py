@@ -15,6 +15,7 @@ The losses are the papers'; their weights, sizes, margin, temperature, bank and 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -92,7 +93,7 @@ class QueryRetrieval:
             stop_gradient=loss["stop_gradient"],
         )
         # Hard products are no listings of the own one; with keywords, none of a similar query's pair either.
-        self.hard_rule = Rule(label_mode="mask")
+        self.alike_rule = Rule(label_mode="mask")
         self.config, self.vocab_size = config, vocab_size
         off = {"mpm"} if mpm["form"] == "none" else set()
         self.weights = {name: weight for name, weight in config["weights"].items() if weight and name not in off}
@@ -113,7 +114,9 @@ class QueryRetrieval:
         if "keyword" in self.weights and not config["data"]["keywords"]:
             raise ValueError("data.keywords is 0, but weights.keyword is not; expected a number of words, such as 8")
         if "keyword" in self.weights:
-            self.hard_rule = Rule(label_mode="keywords", overlap=config["keywords"]["overlap"], both=False)
+            self.alike_rule = Rule(label_mode="keywords", overlap=config["keywords"]["overlap"], both=False)
+            among = {"span": loss["span"], "stop_gradient": loss["stop_gradient"]}  # the negatives of QPC
+            self.keyword_rule = dataclasses.replace(self.alike_rule, **among)
         self.shown = (
             ("q→p", "q2p_top1", "6.1%"),
             ("p→q", "p2q_top1", "6.1%") if loss["both"] else ("cosine", "pair_cosine", "5.2f"),
@@ -293,10 +296,13 @@ class QueryRetrieval:
             )
             more += (_at(products, drawn, mesh),)
         qpc = {"rule": self.rule, "bias": bias, "more": more}
-        losses["qpc"], found = candidate_loss(encoded["query"], products, scale, **qpc, **how)
+        mean, found = candidate_loss(encoded["query"], products, scale, **qpc, **how)
+        losses["qpc"] = 2 * mean if self.rule.both else mean  # of both ways; their sum is the loss
         metrics |= {NAMES.get(name, name): value for name, value in found.items()}
         if "keyword" in self.weights:
-            losses["keyword"], found = candidate_loss(encoded["query"], products, scale, rule=self.hard_rule, **how)
+            losses["keyword"], found = candidate_loss(
+                encoded["query"], products, scale, rule=self.keyword_rule, more=more, **how
+            )
             metrics["keyword_positives"] = found["positives_per_row"]
         if "mlm" in self.weights:
             words = [encoded[name] for name in ("query_words", "title_words")]
@@ -314,7 +320,7 @@ class QueryRetrieval:
         if model.cross is not None:
             key_B, known_BxK = jax.random.wrap_key_data(encoded["draw"]), batch["known"]
             partners = draw_partners(
-                key_B, encoded["query"], products, scale, mesh=mesh, rule=self.hard_rule, known_BxK=known_BxK
+                key_B, encoded["query"], products, scale, mesh=mesh, rule=self.alike_rule, known_BxK=known_BxK
             )
             found, accuracies = self._match_losses(model, encoded, batch, products.valid_C, partners, mesh)
             losses |= found

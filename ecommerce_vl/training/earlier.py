@@ -18,6 +18,7 @@ RENAMED = {  # 2026-11-30
 }
 NEW = {"data.any_image": True, "data.drop_lowest": 0.0, "data.min_agreement": -1.0}  # 2026-11-30
 NEW_OF_PRODUCTS = {"data.fraction": 1.0}
+MARK = "lr_decay"  # of the optimizer, new on 2026-12-01, when the loss of query retrieval became the sum of both ways
 
 
 def of_today(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,6 +33,12 @@ def of_today(config: Mapping[str, Any]) -> dict[str, Any]:
         new = NEW | (NEW_OF_PRODUCTS if config["data"].get("source") == "products" else {})
         for key, value in new.items():
             config["data"].setdefault(key.removeprefix("data."), value)
+    if MARK not in config.get("optimizer", {MARK: ""}):
+        config["optimizer"][MARK] = "cosine"
+        if config["system"] == "eclip":
+            config["loss"]["span"] = 0
+        if config["system"] == "query_retrieval" and config["loss"]["both"]:
+            config["weights"]["qpc"] *= 0.5  # it was their mean
     return config
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from ecommerce_vl.data.batches import ToExample
 from ecommerce_vl.data.images import Augment, ImagePipeline
 from ecommerce_vl.data.prepared import PreparedData
-from ecommerce_vl.data.text import TextTemplate
+from ecommerce_vl.data.text import SEPARATOR, TextTemplate
 from ecommerce_vl.data.tokenizer import FILE as TOKENIZER_FILE
 from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from ecommerce_vl.errors import UserError
@@ -31,7 +31,7 @@ def run_tokenizer(config, workdir: Path, data: PreparedData, *, keep: bool) -> T
             tokenizer = load_tokenizer(Path(text["tokenizer"]), max_length=text["max_length"])
         else:
             records = data.records("train")
-            template = _template(config)
+            template = _template(config, SEPARATOR)
             texts = (template.enriched(records[row]) for row in range(len(records)))
             tokenizer = train_tokenizer(texts, vocab_size=text["vocab_size"], max_length=text["max_length"])
         tokenizer.save(folder)
@@ -53,18 +53,21 @@ def example_reader(config: Mapping[str, Any], pipeline: ImagePipeline, tokenizer
     return ToExample(
         image=pipeline,
         augment=augment,
-        template=_template(config),
+        template=_template(config, tokenizer.separator),
         tokenizer=tokenizer,
         query_tokenizer=tokenizer.of_length(query_length) if query_length else None,
         **choices,
     )
 
 
-def _template(config) -> TextTemplate:
+def _template(config, separator: str) -> TextTemplate:
     text = config["text"]
     try:
         return TextTemplate(
-            fields=tuple(text["fields"]), field_dropout=text["field_dropout"], word_dropout=text["word_dropout"]
+            fields=tuple(text["fields"]),
+            field_dropout=text["field_dropout"],
+            word_dropout=text["word_dropout"],
+            separator=separator,
         )
     except ValueError as error:
         raise UserError(f"config.{error}") from error

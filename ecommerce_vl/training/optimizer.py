@@ -1,4 +1,4 @@
-"""The optimizer: AdamW or Muon, a warm-up and a cosine over samples, clipped by global norm, decaying matrices only."""
+"""The optimizer: AdamW, LAMB or Muon, warm-up and decay over samples, a clipped global norm, decay of matrices alone."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ import optax.contrib
 from ecommerce_vl.training.schedule import Stage
 from ecommerce_vl.training.sharding import by_path, path_name
 
-RULES = ("adamw", "muon")
+RULES = ("adamw", "lamb", "muon")
 LR_RULES = {"constant": 0.0, "sqrt": 0.5, "linear": 1.0}  # the power of the batch size that the rate follows
-BELOW_BLOCKS = r"(.*?)(token|position|\w+_position|cls|absent|modality|mask_patch|stem/.*|transformer/embed_norm/.*)$"
+LR_DECAYS = {"cosine": lambda x, xp: 0.5 * (1 + xp.cos(xp.pi * x)), "linear": lambda x, xp: 1 - x}  # x from 0 to 1
+BELOW_BLOCKS = (
+    r"(.*?)(token|position|\w+_position|cls|absent|modality|mask_patch|adapt|stem/.*|transformer/embed_norm/.*)$"
+)
 DECAYED = ("kernel", "token")  # by name: stacked biases have two axes, so the number of axes does not tell
 
 
 def learning_rate(config, stages: Sequence[Stage]) -> Callable[[Any], Any]:
-    """Step -> rate: linear warm-up over `warmup_samples`, a cosine over samples to zero at the end, times two factors.
+    """Step -> rate: linear warm-up over `warmup_samples`, then `lr_decay` over samples to zero, times two factors.
 
     The first is that of the batch size B against the first one: (B / B_0)^(1/2) by the rule "sqrt", B / B_0 by
     "linear", 1 by "constant", where growth stands in for decay. The second rises from 0 to 1 over the first
@@ -32,8 +35,9 @@ def learning_rate(config, stages: Sequence[Stage]) -> Callable[[Any], Any]:
 
     Errors: ValueError that begins with the key of the config.
     """
-    if config["lr_rule"] not in LR_RULES:
-        raise ValueError(f"optimizer.lr_rule is {config['lr_rule']!r}; expected one of {', '.join(LR_RULES)}")
+    for name, choices in (("lr_rule", LR_RULES), ("lr_decay", LR_DECAYS)):
+        if config[name] not in choices:
+            raise ValueError(f"optimizer.{name} is {config[name]!r}; expected one of {', '.join(choices)}")
     if config["rewarm_steps"] < 0:
         raise ValueError(f"optimizer.rewarm_steps is {config['rewarm_steps']}; expected at least 0")
     total, first = stages[-1].end_sample, stages[0].batch_size
@@ -45,6 +49,7 @@ def learning_rate(config, stages: Sequence[Stage]) -> Callable[[Any], Any]:
     peak = config["learning_rate"] * np.array([s.batch_size / first for s in stages]) ** LR_RULES[config["lr_rule"]]
     rewarm = np.array([max(1, min(config["rewarm_steps"], stage.num_steps // 2)) for stage in stages])
     rewarm[0] = 1
+    decay = LR_DECAYS[config["lr_decay"]]
 
     def rate(step):
         xp = jnp if isinstance(step, jax.Array) else np  # the loop prints a rate without waking the device
@@ -54,7 +59,7 @@ def learning_rate(config, stages: Sequence[Stage]) -> Callable[[Any], Any]:
         rise = xp.minimum(seen / (warmup / total), 1.0)
         fall = xp.clip((seen - warmup / total) / max(1 - warmup / total, 1e-9), 0.0, 1.0)
         rise_again = xp.minimum((since + 1) / of(rewarm), 1.0)
-        return of(peak) * rise * rise_again * 0.5 * (1 + xp.cos(xp.pi * fall))
+        return of(peak) * rise * rise_again * decay(fall, xp)
 
     return rate
 
@@ -69,14 +74,16 @@ def make_optimizer(config, *, schedule: Callable[[Any], Any]) -> optax.GradientT
     2111.07991). `config.layer_decay` below 1: the rate of a block is that of the one above times this, that of what
     comes before the blocks once more so; what lies above the blocks has the whole rate (BEiT, 2106.08254).
 
-    "adamw": for large data. "muon" orthogonalises the momentum of every kernel (Adam for the rest), so that weak
-    directions learn as fast as strong ones: on a few thousand products AdamW fills few dimensions of the space.
+    "adamw": for large data. "lamb" (1904.00962): updates as large as their parameters, for batches of 16 k and more.
+    "muon" orthogonalises the momentum of every kernel (Adam for the rest), so that weak directions learn as fast as
+    strong ones: on a few thousand products AdamW fills few dimensions of the space.
 
     Errors: ValueError for another name.
     """
     shared = {"weight_decay": config["weight_decay"]}
-    if config["name"] == "adamw":
-        rule = optax.adamw(schedule, b1=config["b1"], b2=config["b2"], eps=config["eps"], mask=_is_decayed, **shared)
+    if config["name"] in ("adamw", "lamb"):
+        rule = {"adamw": optax.adamw, "lamb": optax.lamb}[config["name"]]
+        rule = rule(schedule, b1=config["b1"], b2=config["b2"], eps=config["eps"], mask=_is_decayed, **shared)
     elif config["name"] == "muon":
         rule = optax.contrib.muon(
             schedule,

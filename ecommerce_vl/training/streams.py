@@ -64,10 +64,12 @@ def encode_in_streams(encode: Callable[[Any, Any], Any], params: Any, batch: Any
     by_row = lambda tree: jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, sharding), tree)
 
     # N devices, K streams, c = b/K rows; the cut stays inside what each device holds.
-    batch_NxKxc = by_row(jax.tree.map(lambda x: x.reshape(num_devices, streams, -1, *x.shape[1:]), batch))
+    num_rows = len(jax.tree.leaves(batch)[0]) // streams
+    cut = lambda x: x.reshape(num_devices, streams, num_rows // num_devices, *x.shape[1:])
+    batch_NxKxc = by_row(jax.tree.map(cut, batch))
 
     def rows_of(k):
-        take = lambda x: jax.lax.dynamic_index_in_dim(x, k, axis=1, keepdims=False).reshape(-1, *x.shape[3:])
+        take = lambda x: jax.lax.dynamic_index_in_dim(x, k, axis=1, keepdims=False).reshape(num_rows, *x.shape[3:])
         return by_row(jax.tree.map(take, batch_NxKxc))
 
     # Nothing of a stream is kept, not even its rows: they are cut from the batch again, which costs no copy of it.

@@ -1,5 +1,7 @@
 """The template puts the title first, drops only when given a generator, and knows its fields."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,11 @@ def test_the_title_comes_first_then_the_fields_in_order():
     assert TEMPLATE.enriched(RECORD) == "long red dress [SEP] Dresses [SEP] brand my brand [SEP] color my color"
     assert TEMPLATE.enriched(RECORD | {"brand": ""}) == "long red dress [SEP] Dresses [SEP] color my color"
     assert TEMPLATE.enriched(RECORD | {"title": ""}) == ""
+
+
+def test_a_tokenizer_without_the_token_has_its_own_separator():
+    comma = dataclasses.replace(TEMPLATE, separator=", ")
+    assert comma.enriched(RECORD) == "long red dress, Dresses, brand my brand, color my color"
 
 
 def test_dropout_is_random_with_a_generator_and_never_without():

@@ -197,6 +197,17 @@ def test_a_stopped_gradient_changes_no_value_and_reaches_own_devices_only(impl, 
     assert np.abs(grads[1][0] - exact[0]).max() > 1e-3
 
 
+@pytest.mark.parametrize("impl", ["gather", "ring"])
+def test_lists_of_no_known_keys_are_none(impl):
+    z_row, candidates, more, _ = scene()
+    options = {"mesh": mesh_of(2), "impl": impl, "chunk_rows": 4}
+    found, expected = (
+        compiled(Rule(), z_row, candidates, SCALE, 0.0, more, known, **options)[0]
+        for known in (np.zeros((B, 0), np.int32), None)
+    )
+    assert found == expected
+
+
 def test_a_row_alone_in_its_span_has_no_negatives():
     z_row, candidates, _, _ = scene()
     value, metrics = jax.jit(

@@ -56,6 +56,7 @@ def make_step(system, mesh, *, learning_rate_peak=1e-3):
         "eps": 1e-6,
         "grad_clip": 1.0,
         "lr_rule": "sqrt",
+        "lr_decay": "cosine",
         "rewarm_steps": 500,
     }
     stages = (Stage(batch_size=ROWS, first_step=0, num_steps=10, first_sample=0),)

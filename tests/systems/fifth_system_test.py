@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ecommerce_vl import systems
-from ecommerce_vl.losses.contrastive import clip_catalog
+from ecommerce_vl.losses.candidates import Candidates, Rule
+from ecommerce_vl.losses.contrastive import candidate_loss
 from ecommerce_vl.models.dual import unit
 from ecommerce_vl.models.transformer import embedding, linear
 
@@ -47,8 +48,8 @@ class Toy:
 
     def contrast(self, model, encoded, batch, extra, mesh):
         valid = batch["valid"] & batch["has_image"] & batch["has_text"]
-        keys = {"catalog_key_B": batch["catalog_key"], "valid_B": valid, "label_mode": "catalog", "catalog_alpha": 0.5}
-        loss, metrics = clip_catalog(encoded["image"], encoded["text"], jnp.log(10.0), **keys, mesh=mesh)
+        texts, rule = Candidates(encoded["text"], batch["catalog_key"], valid), Rule(label_mode="catalog", alpha=0.5)
+        loss, metrics = candidate_loss(encoded["image"], texts, jnp.log(10.0), rule=rule, mesh=mesh)
         return loss, metrics, extra
 
     def embed(self, model, batch, views):

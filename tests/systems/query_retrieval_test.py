@@ -182,6 +182,45 @@ def model_of(config):
     return system, nnx.merge(definition, stirred(nnx.to_pure_dict(state)))
 
 
+def contrasted(config, batch, *, steps=1):
+    """Metrics of the last of some equal batches, and what was encoded."""
+    (system, model), mesh = model_of(config), mesh_of(2, 1)
+    encoded = jax.jit(lambda rows: system.encode(model, rows, jax.random.key(0)))(batch)
+    contrast = jax.jit(lambda encoded, batch, extra: system.contrast(model, encoded, batch, extra, mesh)[1:])
+    extra = system.make_extra()
+    for _ in range(steps):
+        metrics, extra = contrast(encoded, batch, extra)
+    return jax.device_get(metrics), encoded
+
+
+def test_the_retrieval_loss_is_the_sum_of_both_ways():
+    changes = {f"weights.{name}": 0.0 for name in ("mlm", "mpm", "qpm", "qim")} | {"bank.size": 0}
+    batch = batch_of()
+    both, encoded = contrasted(config_of(**changes), batch)
+    one, _ = contrasted(config_of(**changes | {"loss.both": False}), batch)
+    query, product = batch["query"], batch["product"]
+    queries = Candidates(
+        encoded["query"],
+        product["product_key"],
+        batch["valid"] & query["text_mask"].any(axis=1),
+        group_CxG=np.stack([product["catalog_key"], query["query_key"]], axis=1),
+        weight_C=batch["weight"],
+    )
+    rule, scale = Rule(label_mode="mask", margin=0.1, both=False), -np.log(both["temperature"])
+    back, _ = jax.jit(lambda z: candidate_loss(z, queries, scale, rule=rule, mesh=mesh_of(2, 1)))(encoded["product"])
+    assert both["loss_qpc"] == pytest.approx(one["loss_qpc"] + float(back), rel=1e-5)
+
+
+def test_keywords_that_no_two_queries_share_leave_the_retrieval_loss_without_its_margin():
+    """pos(i) = {i}; the bank's products are negatives of both."""
+    batch = batch_of()
+    batch["query"]["keywords"][:] = NO_KEY
+    changes = {"loss.both": False, "loss.margin": 0.0, "loss.span": 8, "bank.start_step": 1}
+    metrics, _ = contrasted(config_of(make, **changes), batch, steps=2)
+    assert metrics["bank_filled"] > 0 and metrics["keyword_positives"] == 1
+    assert metrics["loss_keyword"] == pytest.approx(metrics["loss_qpc"], rel=1e-6)
+
+
 @pytest.mark.parametrize("variant", [pytest.param(query_retrieval, marks=pytest.mark.slow), make])
 def test_product_vectors_do_not_depend_on_the_queries_nor_on_other_products(variant):
     system, model = model_of(config_of(variant))

@@ -1,10 +1,13 @@
 """The optimizer decays matrices only, and its rate follows samples."""
 
+import re
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
+from ecommerce_vl.training.optimizer import BELOW_BLOCKS, learning_rate, make_optimizer
 from ecommerce_vl.training.schedule import Stage
 
 FIELDS = {
@@ -17,6 +20,7 @@ FIELDS = {
     "eps": 1e-6,
     "grad_clip": 1.0,
     "lr_rule": "sqrt",
+    "lr_decay": "cosine",
     "rewarm_steps": 0,
 }
 
@@ -68,7 +72,7 @@ def test_muon_moves_every_direction_of_a_kernel_alike_and_the_layers_of_a_stack_
 
 
 def test_an_unknown_rule_is_named():
-    with pytest.raises(ValueError, match="optimizer.name is 'sgd'; expected one of adamw, muon"):
+    with pytest.raises(ValueError, match="optimizer.name is 'sgd'; expected one of adamw, lamb, muon"):
         make_optimizer(FIELDS | {"name": "sgd"}, schedule=lambda step: 1.0)
 
 
@@ -76,6 +80,7 @@ def test_frozen_blocks_stay_with_what_comes_before_them_and_the_others_move():
     params = {
         "joint": {
             "token": jnp.ones((4, 3)),
+            "adapt": jnp.ones((3, 3)),
             "stem": {"projection": {"kernel": jnp.ones((3, 3))}},
             "transformer": {"blocks": {"kernel": jnp.ones((4, 3, 3))}, "norm": {"scale": jnp.ones(3)}},
         },
@@ -83,11 +88,34 @@ def test_frozen_blocks_stay_with_what_comes_before_them_and_the_others_move():
     }
     optimizer = make_optimizer(FIELDS | {"frozen_blocks": 0.5}, schedule=lambda step: 1.0)
     gradients = {**_zeros(params), "projection": {"kernel": jnp.ones((3, 2))}}
+    gradients["joint"]["adapt"] = jnp.ones((3, 3))
     updates, _ = optimizer.update(gradients, optimizer.init(params), params)  # decay alone moves the blocks
     joint = updates["joint"]
     moved = np.abs(joint["transformer"]["blocks"]["kernel"]).max(axis=(1, 2)) > 0
     assert moved.tolist() == [False, False, True, True] and not joint["token"].any()
-    assert not joint["stem"]["projection"]["kernel"].any()
+    assert not joint["stem"]["projection"]["kernel"].any() and not joint["adapt"].any()
     assert (updates["projection"]["kernel"] != 0).all()
     with pytest.raises(ValueError, match=r"optimizer\.frozen_blocks is 2; expected a share"):
         make_optimizer(FIELDS | {"frozen_blocks": 2}, schedule=lambda step: 1.0)
+
+
+def test_what_lies_above_the_blocks_is_known_by_its_name():
+    """Of all shipped systems; what is new is told here whether `frozen_blocks` and `layer_decay` leave it alone."""
+    golden = Path(__file__).parents[1] / "golden"
+    lines = [line for file in golden.glob("sharding-*.txt") for line in file.read_text().splitlines() if line]
+    paths = {line.split()[0] for line in lines}
+    above = {path for path in paths if "transformer/blocks/" not in path and not re.match(BELOW_BLOCKS, path)}
+    parts = {re.sub(r"/(transform/.*|transformer/norm/.*|kernel|bias|scale|table)$", "", path) for path in above}
+    heads = {"gmim", "gmlm", "mim", "mlm", "heads/patches", "heads/words", "recall", "recall/product", "recall/query"}
+    parts = {part for part in parts if "projection" not in part} - heads
+    last = {"gmim/pixels", "mim/pixels", "itm/linear", "cross/match", "cross/product", "cross/query", "logit_scale"}
+    assert parts == last | {"cross", "encoder", "image", "joint", "query", "text"}  # their last norms
+
+
+def test_lamb_moves_a_parameter_in_proportion_to_its_size():
+    params = {"small": {"kernel": jnp.ones((3, 3))}, "large": {"kernel": 10 * jnp.ones((3, 3))}}
+    gradient = {name: {"kernel": jnp.full((3, 3), 0.01)} for name in params}
+    optimizer = make_optimizer(FIELDS | {"name": "lamb", "weight_decay": 0.0}, schedule=lambda step: 0.1)
+    updates, _ = optimizer.update(gradient, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["small"]["kernel"], -0.1, rtol=1e-3)
+    np.testing.assert_allclose(updates["large"]["kernel"], -1.0, rtol=1e-3)

@@ -13,7 +13,7 @@ E_CLIP = {
     "batch_schedule": (1024, 2048, 4096, 8192, 16384),
     "total_samples": 50_000_000,
 }
-RATE = {"learning_rate": 1.0, "warmup_samples": 0, "lr_rule": "sqrt", "rewarm_steps": 0}
+RATE = {"learning_rate": 1.0, "warmup_samples": 0, "lr_rule": "sqrt", "lr_decay": "cosine", "rewarm_steps": 0}
 
 
 def test_the_stages_of_the_specification():
@@ -85,6 +85,13 @@ def test_the_cosine_runs_over_samples_not_steps():
         assert rate(step) == pytest.approx(0.5 * (1 + np.cos(np.pi * seen)), abs=1e-6)
 
 
+def test_a_linear_decay_is_linear_over_samples():
+    stages = make_stages({"batch_size": 8, "batch_schedule": (8, 32), "total_samples": 6400})
+    rate = learning_rate(RATE | {"lr_rule": "constant", "lr_decay": "linear"}, stages)
+    seen = [(samples_at(stages, step) - 8) / (stages[-1].end_sample - 8) for step in range(1, stages[-1].end_step)]
+    np.testing.assert_allclose([rate(step) for step in range(1, stages[-1].end_step)], 1 - np.array(seen), atol=1e-6)
+
+
 def test_after_a_switch_the_rate_rises_again_and_no_stage_is_all_warm_up():
     stages = make_stages({"batch_size": 8, "batch_schedule": (8, 32), "total_samples": 6400})
     switch, length = stages[1].first_step, stages[1].num_steps
@@ -110,6 +117,7 @@ def test_a_rate_is_the_same_on_the_host_and_in_a_program():
     ("key", "value", "expected"),
     [
         ("lr_rule", "cubic", "optimizer.lr_rule is 'cubic'; expected one of constant, sqrt, linear"),
+        ("lr_decay", "step", "optimizer.lr_decay is 'step'; expected one of cosine, linear"),
         ("rewarm_steps", -1, "optimizer.rewarm_steps is -1"),
     ],
 )

@@ -160,8 +160,10 @@ def test_against_a_float64_gradient_written_by_hand(num_devices, streams):
 def test_rows_come_back_in_the_order_of_the_batch():
     mesh = mesh_of(4)
     rows = jax.device_put(np.arange(48), batch_sharding(mesh))
-    through = jax.jit(lambda rows: encode_in_streams(lambda _, x: {"z": 2 * x}, None, rows, streams=3, mesh=mesh))
-    found = through(rows)["z"]
+    batch = {"x": rows, "known": jax.device_put(np.zeros((48, 0)), batch_sharding(mesh))}  # a list may be of no length
+    encode = lambda _, part: {"z": 2 * part["x"] + part["known"].sum(axis=1)}
+    through = jax.jit(lambda batch: encode_in_streams(encode, None, batch, streams=3, mesh=mesh))
+    found = through(batch)["z"]
     np.testing.assert_array_equal(found, 2 * np.arange(48))
     assert found.sharding.is_equivalent_to(batch_sharding(mesh), 1)
 

@@ -1,4 +1,4 @@
-"""The optimizer: AdamW, LAMB or Muon, warm-up and decay over samples, a clipped global norm, decay of matrices alone."""
+"""The optimizer: AdamW, LAMB or Muon, warm-up and decay over samples, a clipped global norm, decay of matrices only."""
 
 from __future__ import annotations
 

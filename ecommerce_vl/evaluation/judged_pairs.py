@@ -3,25 +3,26 @@ answer among the first 1, 5, 10 and 20, from any modality to any other.
 
 The paper's gallery is not public. Ours is every product that was judged, recalled ones and triggers alike, without the
 query itself (by id). Right are the products that a trigger was judged to share its style with; all others are wrong,
-judged or not. Invariants: a direction's queries and gallery are the products that have its modalities; equal scores
-are ordered by id; a figure has its gallery's size and its coverage of the queries beside it.
+judged or not. Invariants: a direction's queries and gallery are the products that have its modalities; order and ties
+are those of `search.py`, figures those of `metrics.py`; each has its gallery's size and its coverage of the queries
+beside it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
 
-from ecommerce_vl.evaluation import bootstrap
+from ecommerce_vl.data.image_hash import perceptual_hash
+from ecommerce_vl.data.images import ImageDefect, decode
+from ecommerce_vl.evaluation import bootstrap, metrics, search
 from ecommerce_vl.evaluation.products import VIEWS, EmbeddedProducts
 
-CUTS = (1, 5, 10, 20)
-BLOCK = 256  # queries at a time
-DECIMALS = 6  # of cosines that are compared: what lies below is rounding
+METRICS = ("mrr", "hit@1", "hit@5", "hit@10", "hit@20")
+TIE_CUTOFF = 10
+MAX_PIXELS = 100_000_000  # of a picture that is compared
 
 
 def measure(
@@ -33,14 +34,14 @@ def measure(
     distinct_images: bool = False,
     seed: int = 0,
 ) -> dict[str, dict]:
-    """ "query-gallery/metric" -> {value, low, high, n, candidates, coverage}; intervals over queries.
+    """ "query-gallery/metric" -> {value, low, high, n, candidates, coverage, mean_relevant}; intervals over queries.
 
     Args:
       products: all that were judged, embedded.
       positives: (trigger id, recalled id) of one style; those of products that are not here count against coverage.
       vectors: view -> (N,D), dense or CSR, to measure in place of the products' own; only these views ask and answer.
       reverse: recalled products ask for their triggers.
-      distinct_images: leaves out pairs whose pictures are the same bytes, which a picture finds trivially.
+      distinct_images: leaves out pairs whose pictures have one perceptual hash, which a picture finds trivially.
     """
     vectors = products.vectors if vectors is None else vectors
     row_of = {name: row for row, name in enumerate(products.ids)}
@@ -48,55 +49,61 @@ def measure(
     for trigger, recall in positives:
         query, answer = (recall, trigger) if reverse else (trigger, recall)
         answers.setdefault(query, set()).add(answer)
-    digest = lambda picture: hashlib.sha256(picture).digest() if picture else None
-    pictures = [digest(picture) for picture in products.images] if distinct_images else []
-    by_id_N = np.argsort(np.argsort(np.array(products.ids)))
+    hashes = [_hash(picture) for picture in products.images] if distinct_images else None
+    right = {
+        row_of[name]: [row_of[other] for other in others if other in row_of and not _same(hashes, row_of, name, other)]
+        for name, others in answers.items()
+        if name in row_of
+    }
+    views = [view for view in VIEWS if view in vectors]
     found = {}
-    for query_view in (view for view in VIEWS if view in vectors):
-        for gallery_view in (view for view in VIEWS if view in vectors):
+    for query_view in views:
+        for gallery_view in views:
             gallery = np.flatnonzero(products.present(gallery_view))
-            asks = products.present(query_view)
-            queries, right = [], []
-            for name, others in answers.items():
-                row = row_of.get(name)
-                if row is None or not asks[row]:
-                    continue
-                rows = [row_of[other] for other in others if other in row_of]
-                rows = [other for other in rows if not _same(pictures, row, other)] if distinct_images else rows
-                rows = np.intersect1d(rows, gallery)
-                if len(rows):
-                    queries.append(row)
-                    right.append(rows)
-            if not queries:
+            asks, answered = products.present(query_view), set(gallery)
+            asked = {row: answered.intersection(rows) for row, rows in right.items() if asks[row]}
+            asked = {row: sorted(rows) for row, rows in asked.items() if rows}
+            if not asked:
                 continue
-            ranks = _first_ranks(vectors[query_view], vectors[gallery_view], np.array(queries), right, gallery, by_id_N)
-            values = {"mrr": 1.0 / ranks} | {f"hit@{k}": (ranks <= k).astype(np.float64) for k in CUTS}
-            shared = {"candidates": len(gallery), "coverage": len(queries) / len(answers)}
-            for name, one in bootstrap.mean_intervals(values, groups=np.array(queries), seed=seed).items():
+            queries, num_relevant = np.array(list(asked)), np.array([len(rows) for rows in asked.values()])
+            values = _ranked(products, vectors[query_view], vectors[gallery_view], asked, gallery)
+            shared = {
+                "candidates": len(gallery),
+                "coverage": len(queries) / len(answers),
+                "mean_relevant": float(num_relevant.mean()),
+            }
+            for name, one in bootstrap.mean_intervals(values, groups=queries, seed=seed).items():
                 found[f"{query_view}-{gallery_view}/{name}"] = vars(one) | shared
     return found
 
 
-def _same(pictures: list[bytes | None], one: int, other: int) -> bool:
-    return pictures[one] is not None and pictures[one] == pictures[other]
+def _ranked(products, z_query_NxD, z_gallery_NxD, asked: Mapping[int, list[int]], gallery) -> dict[str, np.ndarray]:
+    """Metric -> (Q,) of the queries, rows of products, whose right answers are rows of the gallery."""
+    queries, num_relevant = np.array(list(asked)), np.array([len(rows) for rows in asked.values()])
+    pairs = np.array([place * len(products) + row for place, rows in enumerate(asked.values()) for row in rows])
+    ids = np.array(products.ids, dtype=object)
+    blocks = []
+    for span, rows, scores in search.ranked_blocks(
+        z_query_NxD[queries],
+        gallery=z_gallery_NxD[gallery],
+        gallery_ids=list(ids[gallery]),
+        query_ids=list(ids[queries]),
+        k=metrics.MRR_DEPTH,
+    ):
+        place = np.arange(span.start, span.stop)[:, None]
+        relevance = np.isin(place * len(products) + gallery[rows], pairs) & (rows >= 0)
+        tied = metrics.tied(relevance, scores_NxK=scores, k=TIE_CUTOFF)
+        values = metrics.by_name(relevance, num_relevant=num_relevant[span], names=METRICS)
+        blocks.append(values | {f"tie_rate@{TIE_CUTOFF}": tied})
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _first_ranks(z_query_NxD, z_gallery_NxD, queries, right, gallery, by_id_N) -> np.ndarray:
-    """The rank from 1 of the best right product of each query; rows are those of the products."""
-    z_gallery_GxD = z_gallery_NxD[gallery].astype(np.float64)
-    place_N = np.full(len(by_id_N), -1)
-    place_N[gallery] = np.arange(len(gallery))
-    ranks = np.empty(len(queries))
-    for start in range(0, len(queries), BLOCK):
-        rows = queries[start : start + BLOCK]
-        score_bxG = z_query_NxD[rows].astype(np.float64) @ z_gallery_GxD.T
-        score_bxG = np.round(score_bxG.toarray() if issparse(score_bxG) else score_bxG, DECIMALS)
-        for at, row in enumerate(rows):
-            if place_N[row] >= 0:
-                score_bxG[at, place_N[row]] = -np.inf
-            own = right[start + at]
-            score_R, order_R = score_bxG[at, place_N[own]], by_id_N[own]
-            best, order = max(zip(score_R, -order_R, strict=True))
-            tied = (score_bxG[at] == best) & (by_id_N[gallery] < -order)
-            ranks[start + at] = 1 + (score_bxG[at] > best).sum() + tied.sum()
-    return ranks
+def _hash(picture: bytes | None) -> bytes | None:
+    try:
+        return perceptual_hash(decode(picture or b"", target=None, max_pixels=MAX_PIXELS))
+    except ImageDefect:
+        return None
+
+
+def _same(hashes: list[bytes | None] | None, row_of: Mapping[str, int], one: str, other: str) -> bool:
+    return hashes is not None and hashes[row_of[one]] is not None and hashes[row_of[one]] == hashes[row_of[other]]

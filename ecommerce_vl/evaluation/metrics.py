@@ -7,7 +7,7 @@ trec_eval wherever it has one. "hit" and "recall" are two metrics: hit@k asks wh
 the first k, recall@k which share of all relevant ones is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -173,12 +173,18 @@ def by_name(relevance_NxK: np.ndarray, *, num_relevant: np.ndarray, names: tuple
 
 
 def graded_by_name(
-    grades_NxK: np.ndarray, *, judged_NxJ: np.ndarray, returned: np.ndarray, names: tuple[str, ...]
+    grades_NxK: np.ndarray,
+    *,
+    judged_NxJ: np.ndarray,
+    returned: np.ndarray,
+    names: tuple[str, ...],
+    gain: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> dict[str, np.ndarray]:
     """Per-query arrays (N,) for "ndcg[@k]", "err", "rbp" and "judged@k" of graded judgements.
 
     Shapes: `grades_NxK` float, the grade of each ranked document, NaN where it was not judged; `judged_NxJ` all
-    grades of a query in any order, padded with 0; returned int (N,), the length of each list. Grades are gains.
+    grades of a query in any order, padded with 0; returned int (N,), the length of each list. `gain` gives the gains
+    of grades, which nDCG sums; by default they are the grades. "err" and "rbp" are of the grades.
     Errors: ValueError for a name not defined here.
     """
     grades = np.nan_to_num(np.asarray(grades_NxK, np.float64), nan=0.0)
@@ -188,7 +194,8 @@ def graded_by_name(
         metric, _, cutoff = name.partition("@")
         k = int(cutoff) if cutoff else None
         if metric == "ndcg":
-            values[name] = ndcg(grades, judged_NxJ=judged_NxJ, k=k or max(grades.shape[1], judged_NxJ.shape[1]))
+            depth = k or max(grades.shape[1], judged_NxJ.shape[1])
+            values[name] = ndcg(gain(grades), judged_NxJ=gain(judged_NxJ), k=depth)
         elif name == "err":
             values[name] = expected_reciprocal_rank(grades, highest=highest)
         elif name == "rbp":

@@ -5,17 +5,22 @@ One JSON object a line, plain or gzipped:
     {"query_id": "q1", "query": "aa battery", "grades": {"product id": 3, "another": 0}, "count": 120, "locale": "en"}
 
 `id` for `query_id` and `relevance` for `grades` do as well; count (how often it was asked) and locale may be missing.
-Grades that come from a click log may have `"propensities": {"product id": 0.2}` beside them, how probable it was that
-the graded product was seen at all. The invariant: grades are gains, finite and not negative; 0 is judged and not
-relevant, a product without a grade is not judged; where a query has propensities, each graded product has one.
+A grade is a number, which is the gain of nDCG and counts as relevant above 0, or a label of one of `SCALES`: E, S, C
+and I of ESCI, Exact, Partial and Irrelevant of WANDS. `"scale": "esci_repo"` in each line takes the gains of the
+scoring script of amazon-science/esci-data, which has those of S and C the other way round. Grades of a click log may
+have `"propensities": {"product id": 0.2}` beside them, how probable it was that the graded product was seen at all.
+
+The invariant: grades are finite and not negative; 0 is judged and not relevant, a product without a grade not judged;
+where a query has propensities, each graded product has one; a file has one scale.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +36,37 @@ _FORM = 'expected {"query_id": "q1", "query": "words", "grades": {"product id": 
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What grades mean: `labels`, label -> grade; `gains`, grade -> gain of nDCG, itself where it is missing; relevant
+    is a grade of at least `relevant_from`."""
+
+    labels: Mapping[str, float] = field(default_factory=dict)
+    gains: Mapping[float, float] = field(default_factory=dict)
+    relevant_from: float = sys.float_info.min  # whatever is above 0
+
+    def gain(self, grades: np.ndarray) -> np.ndarray:
+        """Float64, the gain of each grade; NaN stays."""
+        gains = np.array(grades, np.float64)
+        for grade, gain in self.gains.items():
+            gains[np.asarray(grades) == grade] = gain
+        return gains
+
+
+_ESCI = {"E": 3.0, "S": 2.0, "C": 1.0, "I": 0.0}  # Exact, Substitute, Complement, Irrelevant; E and S are relevant
+SCALES = {
+    "numbers": Scale(),
+    "esci": Scale(_ESCI, {3.0: 1.0, 2.0: 0.1, 1.0: 0.01}, relevant_from=2.0),  # 2206.06588
+    "esci_repo": Scale(_ESCI, {3.0: 1.0, 2.0: 0.01, 1.0: 0.1}, relevant_from=2.0),
+    "wands": Scale({"Exact": 2.0, "Partial": 1.0, "Irrelevant": 0.0}, {2.0: 1.0, 1.0: 0.5}, relevant_from=1.0),
+}
+
+
+@dataclass(frozen=True)
 class JudgedQueries:
-    """Q queries. Shapes: ids, texts, locales ("" unknown): Q strings; grades: Q mappings of product id to gain;
+    """Q queries. Shapes: ids, texts, locales ("" unknown): Q strings; grades: Q mappings of product id to grade;
     counts: float (Q,), how often each was asked, NaN where unknown; propensities: Q mappings of product id to (0, 1],
     empty where the query has none; known: Q sets of products that are right as well but not asked for here, and
-    blocks: Q names of what training has not seen, both of a log only."""
+    blocks: Q names of what training has not seen, both of a log only; scale: what grades mean."""
 
     ids: list[str]
     texts: list[str]
@@ -45,6 +76,7 @@ class JudgedQueries:
     propensities: Sequence[Mapping[str, float]] = ()
     known: Sequence[set[str]] = ()
     blocks: Sequence[str] = ()
+    scale: Scale = SCALES["numbers"]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,10 +90,10 @@ def read(path: str | Path) -> JudgedQueries:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no file of queries at {path}; {_FORM} a line")
-    rows, seen = [], {}
+    rows, seen, scales = [], {}, {}
     try:
         for number, line in numbered_lines(path):
-            row = _parse(line, where=f"{path}, line {number}")
+            *row, scale = _parse(line, where=f"{path}, line {number}")
             if row[0] in seen:
                 raise UserError(
                     f"{path}, line {number}: the query id {row[0]!r} came in line {seen[row[0]]} already; give "
@@ -69,12 +101,18 @@ def read(path: str | Path) -> JudgedQueries:
                 )
             seen[row[0]] = number
             rows.append(row)
+            if row[2]:
+                scales.setdefault(scale, number)
+            if len(scales) > 1:
+                found = " and ".join(f"{name} in line {first}" for name, first in scales.items())
+                raise UserError(f"{path}: found grades by {found}; expected one scale, or a file of each")
     except (UnicodeDecodeError, OSError, EOFError) as error:
         raise UserError(f"{path} is no text in UTF-8, plain or gzipped ({error}); {_FORM} a line") from error
     if not rows:
         raise UserError(f"{path} holds no queries; {_FORM} a line")
     ids, texts, grades, counts, locales, propensities = map(list, zip(*rows, strict=True))
-    return JudgedQueries(ids, texts, grades, np.array(counts, np.float64), locales, propensities)
+    scale = SCALES[next(iter(scales), "numbers")]
+    return JudgedQueries(ids, texts, grades, np.array(counts, np.float64), locales, propensities, scale=scale)
 
 
 def held_out(file: str | Path, *, split: str) -> JudgedQueries:
@@ -109,7 +147,7 @@ def held_out(file: str | Path, *, split: str) -> JudgedQueries:
     )
 
 
-def _parse(line: str, *, where: str) -> tuple[str, str, dict[str, float], float, str, dict[str, float]]:
+def _parse(line: str, *, where: str) -> tuple[str, str, dict[str, float], float, str, dict[str, float], str]:
     try:
         row = json.loads(line)
     except ValueError as error:
@@ -119,9 +157,19 @@ def _parse(line: str, *, where: str) -> tuple[str, str, dict[str, float], float,
     name, text, grades = (_first(row, names) for names in (("query_id", "id"), ("query",), ("grades", "relevance")))
     if name in (None, "") or not isinstance(text, str) or not text.strip():
         raise UserError(f"{where}: found query_id {name!r} and query {text!r}; {_FORM}")
-    if not isinstance(grades, Mapping) or not all(map(_is_grade, grades.values())):
-        found = next((v for v in grades.values() if not _is_grade(v)), None) if isinstance(grades, Mapping) else grades
-        raise UserError(f"{where}: found {found!r} in the grades; {_FORM}")
+    if not isinstance(grades, Mapping):
+        raise UserError(f"{where}: found {grades!r} in the grades; {_FORM}")
+    given = [grade for grade in grades.values() if isinstance(grade, str)]
+    by_labels = (name for name in SCALES if given and SCALES[name].labels.keys() >= {*given})
+    scale = row.get("scale") or next(by_labels, "numbers")
+    if scale not in SCALES:
+        raise UserError(f"{where}: found scale {scale!r}; expected one of {', '.join(SCALES)}")
+    labels = SCALES[scale].labels
+    wrong = [grade for grade in grades.values() if not (grade in list(labels) if labels else _is_grade(grade))]
+    if wrong:
+        known = "; ".join(f"{name} {', '.join(one.labels)}" for name, one in SCALES.items() if one.labels)
+        raise UserError(f"{where}: found {wrong[0]!r} in the grades, by {scale}; {_FORM}, or labels: {known}")
+    grades = {name: labels[grade] if labels else grade for name, grade in grades.items()}
     count = _first(row, ("count", "frequency"))
     if count is not None and not _is_grade(count):
         raise UserError(f"{where}: found count {count!r}; expected how often the query was asked, or no count")
@@ -132,7 +180,7 @@ def _parse(line: str, *, where: str) -> tuple[str, str, dict[str, float], float,
     if wrong := [value for value in propensities.values() if not (_is_grade(value) and 0 < value <= 1)]:
         raise UserError(f"{where}: found {wrong[0]!r} in the propensities; expected more than 0 and at most 1")
     mapping = lambda values: {str(one): float(value) for one, value in values.items()}
-    return str(name), text, mapping(grades), known, row.get("locale") or "", mapping(propensities)
+    return str(name), text, mapping(grades), known, row.get("locale") or "", mapping(propensities), scale
 
 
 def _first(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:

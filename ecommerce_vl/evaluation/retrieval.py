@@ -141,10 +141,20 @@ def per_query(ranking: search.Ranking, *, setting: Setting) -> dict[str, np.ndar
 def measure(ranking: search.Ranking, *, pool: Pool, setting: Setting, seed: int = 0) -> dict[str, dict]:
     """Metric name -> {value, low, high, n, candidates, coverage, mean_relevant}; intervals over components.
 
+    `macro_…`, of the first metric where a product is no answer of itself: the mean over groups of related products of
+    their means, so that a product with a hundred listings counts as one with two.
     `coverage` is the evaluated share of all products, `mean_relevant` the mean number of right answers of a query.
     """
     values = per_query(ranking, setting=setting)
-    estimates = bootstrap.mean_intervals(values, groups=pool.groups[pool.queries], seed=seed)
+    components = pool.groups[pool.queries]
+    estimates = bootstrap.mean_intervals(values, groups=components, seed=seed)
+    if setting.exclude_self:
+        _, first, group, sizes = np.unique(
+            pool.labels[pool.queries], return_index=True, return_inverse=True, return_counts=True
+        )
+        main = setting.metrics[0]
+        means = {f"macro_{main}": np.bincount(group, weights=values[main]) / sizes}
+        estimates |= bootstrap.mean_intervals(means, groups=components[first], seed=seed)
     shared = {
         "candidates": len(pool.documents) - int(setting.exclude_self),
         "coverage": len(pool.queries) / len(pool.labels),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ecommerce_vl.errors import UserError
-from ecommerce_vl.evaluation import queries
+from ecommerce_vl.evaluation import metrics, queries
 
 
 def test_both_layouts_plain_and_gzipped(tmp_path):
@@ -36,7 +36,17 @@ def test_both_layouts_plain_and_gzipped(tmp_path):
         ('{"query_id": "q", "query": " ", "grades": {}}', "and query ' '"),
         ('{"query_id": "q", "query": "x"}', "found None in the grades"),
         ('{"query_id": "q", "query": "x", "grades": {"a": -1}}', "found -1 in the grades"),
-        ('{"query_id": "q", "query": "x", "grades": {"a": "E"}}', "found 'E' in the grades"),
+        ('{"query_id": "q", "query": "x", "grades": {"a": "B"}}', "found 'B' in the grades, by numbers"),
+        ('{"query_id": "q", "query": "x", "grades": {"a": "E", "b": 1}}', "found 1 in the grades, by esci"),
+        ('{"query_id": "q", "query": "x", "grades": {"a": ["E"]}}', "found ['E'] in the grades"),
+        (
+            '{"query_id": "q", "query": "x", "grades": {"a": 1}, "scale": "stars"}',
+            "found scale 'stars'",
+        ),
+        (
+            '{"query_id": "q", "query": "x", "grades": {"a": "E"}}\n{"id": "p", "query": "x", "grades": {"a": 1}}',
+            "found grades by esci in line 1 and numbers in line 2",
+        ),
         ('{"query_id": "q", "query": "x", "grades": {"a": 1}, "count": "many"}', "found count 'many'"),
         ('{"id": "q", "query": "x", "grades": {"a": 1}, "propensities": {"b": 1}}', "propensities name other products"),
         ('{"id": "q", "query": "x", "grades": {"a": 1}, "propensities": {"a": 0}}', "found 0 in the propensities"),
@@ -56,3 +66,19 @@ def test_what_is_no_file_or_no_text_is_said(tmp_path):
     (tmp_path / "q.jsonl.gz").write_bytes(b"not gzip")
     with pytest.raises(UserError, match="plain or gzipped"):
         queries.read(tmp_path / "q.jsonl.gz")
+
+
+def test_labels_have_grades_for_readers_and_gains_for_ndcg(tmp_path):
+    line = '{"query_id": "q", "query": "x", "grades": {"a": "E", "b": "I", "c": "S", "d": "C"}%s}'
+    for extra, gains in (("", (1, 0, 0.1, 0.01)), (', "scale": "esci_repo"', (1, 0, 0.01, 0.1))):
+        (tmp_path / "q.jsonl").write_text(line % extra)
+        asked = queries.read(tmp_path / "q.jsonl")
+        assert asked.grades == [{"a": 3.0, "b": 0.0, "c": 2.0, "d": 1.0}] and asked.scale.relevant_from == 2
+        assert tuple(asked.scale.gain(list(asked.grades[0].values()))) == gains
+    listed = np.array([[3.0, 0.0, 2.0]])  # E, I, S
+    graded = {"judged_NxJ": listed, "returned": np.array([3]), "gain": queries.SCALES["esci"].gain}
+    found = metrics.graded_by_name(listed, names=("ndcg@3", "err", "rbp"), **graded)
+    assert found["err"] == pytest.approx(0.890625) and found["rbp"] == pytest.approx(0.154)
+    assert found["ndcg@3"] == pytest.approx((1 + 0.1 / 2) / (1 + 0.1 / np.log2(3)))
+    (tmp_path / "q.jsonl").write_text('{"id": "q", "query": "x", "grades": {"a": "Exact", "b": "Partial"}}')
+    assert queries.read(tmp_path / "q.jsonl").scale is queries.SCALES["wands"]

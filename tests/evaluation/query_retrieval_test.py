@@ -1,6 +1,7 @@
 """Judged queries against ir_measures; the corpus, the holes, the slices and what is left out are said."""
 
 import dataclasses
+import types
 
 import ir_measures
 import numpy as np
@@ -11,7 +12,7 @@ from ir_measures import RR, Judged, R, nDCG
 
 from ecommerce_vl.evaluation import query_retrieval, search
 from ecommerce_vl.evaluation.context import Context
-from ecommerce_vl.evaluation.queries import JudgedQueries, held_out
+from ecommerce_vl.evaluation.queries import SCALES, JudgedQueries, held_out
 from ecommerce_vl.evaluation.results import Results
 
 
@@ -93,6 +94,41 @@ def test_means_equal_ir_measures_on_the_whole_corpus_and_on_judged_lists(splits,
     entry = results.metrics["query/text/ndcg@10"]
     assert (entry["n"], entry["coverage"], entry["candidates"], entry["corpus"]) == (23, 23 / 24, len(rows), "test")
     assert entry["lost_judgements"] == 1 + sum(name not in pool for grades in queries.grades for name in grades) - 1
+
+
+def test_a_complement_is_judged_and_not_relevant(splits, queries):
+    """ESCI: E and S are relevant, C has a small gain."""
+    esci = run(splits, dataclasses.replace(queries, scale=SCALES["esci"]), Encoder())
+    test = splits["test"]
+    rows = np.flatnonzero(test.present("text"))
+    asked, ids = Encoder().embed_queries(queries.texts), [test.ids[row] for row in rows]
+    found, _ = search.top_k(asked, gallery=test.vectors["text"][rows], gallery_ids=ids, k=10)
+    shares = []
+    for q, grades in enumerate(queries.grades):
+        relevant = {name for name, grade in grades.items() if grade >= 2 and name in set(ids)}
+        if relevant:
+            shares.append(len(relevant & {ids[row] for row in found[q]}) / len(relevant))
+    assert esci.metrics["query/text/recall@10"]["value"] == pytest.approx(np.mean(shares))
+    assert esci.metrics["query/text/recall@10"]["n"] == len(shares)
+
+
+def test_what_words_do_not_find_is_counted_as_the_channels_own(splits, queries, monkeypatch):
+    monkeypatch.setattr(query_retrieval, "UNIQUE", (5, 20))
+    results = run(splits, queries, Encoder())
+    few, more = (results.metrics[f"query/text/unique@{k}"]["value"] for k in (5, 20))
+    assert 0 < few < more < 1
+    assert "query/text/bm25/unique@5" not in results.metrics
+
+
+def test_queries_that_name_brands_and_values_are_slices():
+    pool = types.SimpleNamespace(
+        brands=query_retrieval._phrases(["Nike", "The North Face", ""]),
+        values=query_retrieval._phrases(["Navy Blue", "XL", "M", 3.0]),
+    )
+    texts = ("nike shoes", "north face", "the north face jacket in navy-blue", "m shirt", "XL")
+    assert [query_retrieval._named(text, pool) for text in texts] == [
+        {"brand"}, set(), {"brand", "attribute"}, set(), {"attribute"},
+    ]  # fmt: skip
 
 
 def test_baselines_have_the_same_pool_and_words_find_words(results):

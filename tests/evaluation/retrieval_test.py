@@ -64,6 +64,22 @@ def test_hand_computed_same_product(splits):
     assert (found["mrr"]["n"], found["mrr"]["candidates"], found["mrr"]["coverage"]) == (3, 4, 0.6)
 
 
+def test_the_macro_mean_counts_a_product_once_however_many_listings_it_has(splits):
+    """Three listings of one product find each other; of two of another, one is right."""
+    angles = np.array([0.0, 0.1, 0.2, 1.0, 2.0])
+    five = replace(
+        splits["test"].take(range(5)),
+        ids=list("abcde"),
+        catalog_keys=np.array([3, 3, 3, 4, 4]),
+        vectors={"image": np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)},
+    )
+    found = measured(five, "same_product/image")
+    # d (1.0) is nearest to c, e (2.0) to d: right after all for e.
+    assert found["hit@1"]["value"] == pytest.approx(4 / 5)
+    assert found["macro_hit@1"]["value"] == pytest.approx((1 + 1 / 2) / 2) and found["macro_hit@1"]["n"] == 2
+    assert "macro_hit@1" not in measured(splits["test"], "image_text/i2t")
+
+
 def test_same_style_relates_by_group_and_not_by_catalog(splits):
     test = splits["test"]
     assert measured(test, "same_style/product")["hit@1"]["mean_relevant"] == 5.0

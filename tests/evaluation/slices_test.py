@@ -41,6 +41,18 @@ def test_the_slices_of_a_dimension_make_up_the_whole(sliced, monkeypatch):
     assert sum(one["n"] * one["value"] for one in parts) == pytest.approx(top1.sum())
 
 
+def test_errors_at_adult_products_are_told_by_leaf_category(splits):
+    results = Results(products=splits["test"])
+    rows = np.arange(len(splits["test"]))
+    error = (rows % 4 == 0).astype(float)
+    results.per_query["adult/image/linear"] = {"rows": rows, "error": error}
+    slices.add(results)
+    leaves = np.array([path.split(" > ")[-1] for path in splits["test"].category_paths])
+    for leaf in set(leaves):
+        entry = results.metrics[f"adult/image/linear/error{SLICE}leaf:{leaf}"]
+        assert entry["value"] == pytest.approx(error[leaves == leaf].mean()) and entry["n"] == (leaves == leaf).sum()
+
+
 def test_a_dimension_of_one_value_and_a_slice_of_few_queries_are_left_out(sliced, splits):
     results, *_ = sliced
     assert not any("language:" in key or "category:" in key.partition(SLICE)[2] for key in results.metrics)

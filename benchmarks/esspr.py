@@ -7,7 +7,7 @@
 
 The second command fetches the pictures once and keeps them: links rot. The third prints, for each direction, the
 figures with their intervals, the size of the gallery and the share of products with a picture; --reverse lets recalled
-products ask, --distinct_images leaves out pairs with one picture.
+products ask, --distinct_images leaves out pairs with one picture, by its perceptual hash.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+MAX_PIXELS = 89_000_000  # as prepare refuses larger ones
 
 
 def import_file(args) -> None:
@@ -42,9 +44,8 @@ def measure_run(args) -> None:
     products = embedding.embed(
         vl.load(args.workdir), PreparedData(args.data).records(args.split), progress=Progress("embed")
     )
-    found = measure(
-        products, positives, reverse=args.reverse, distinct_images=args.distinct_images, seed=args.seed
-    )  # fmt: skip
+    pictures = [picture_hash(image) for image in products.images] if args.distinct_images else None
+    found = measure(products, positives, reverse=args.reverse, pictures=pictures, seed=args.seed)
     with_picture = products.present("image").mean()
     print(f"{len(products):,} products, {with_picture:.1%} with a picture; {len(positives):,} pairs of one style")
     print("| direction | queries | coverage | gallery | mrr | hit@1 | hit@5 | hit@10 | hit@20 |\n|" + "---|" * 9)
@@ -53,6 +54,17 @@ def measure_run(args) -> None:
         cells = [f"{entry['value']:.3f} ({entry['low']:.3f}-{entry['high']:.3f})" for entry in entries]
         one = entries[0]
         print(f"| {direction} | {one['n']:,} | {one['coverage']:.1%} | {one['candidates']:,} | {' | '.join(cells)} |")
+
+
+def picture_hash(encoded: bytes | None) -> bytes | None:
+    """The same for pictures that look the same, as prepare tells; None without one."""
+    from ecommerce_vl.data.image_hash import perceptual_hash
+    from ecommerce_vl.data.images import ImageDefect, decode
+
+    try:
+        return perceptual_hash(decode(encoded or b"", target=None, max_pixels=MAX_PIXELS))
+    except ImageDefect:
+        return None
 
 
 def main() -> None:

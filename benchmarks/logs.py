@@ -116,9 +116,9 @@ def main() -> None:
     watch = threading.Thread(target=watch_folder, args=(options.folder / ".logs.partial", most, stop), daemon=True)
     watch.start()
     start = time.monotonic()
-    config = {"memory_limit": options.memory_limit, "threads": options.threads}
+    engine = {"memory_limit": options.memory_limit, "num_threads": options.threads}
     progress = lambda label: lambda done, total: print(f"{label} {done}/{total} {time.monotonic() - start:.0f}s")
-    summary = mine_logs(options.folder, clicks=str(options.folder / "clicks"), config=config, progress=progress)
+    summary = mine_logs(options.folder, clicks=str(options.folder / "clicks"), progress=progress, **engine)
     mined_s = time.monotonic() - start
     stop.set()
     result = {

@@ -50,6 +50,7 @@ def main() -> None:
     from ecommerce_vl.data.sample.request import draw_sample, parse_sample
     from ecommerce_vl.data.seed_model.findings import write_findings
     from ecommerce_vl.data.summary import found_lines, mined_lines, prepared_lines
+    from ecommerce_vl.data.workers import worker_count
     from ecommerce_vl.exporting.reader import ExportedVectors
     from ecommerce_vl.progress import Progress
 
@@ -81,19 +82,19 @@ def main() -> None:
     else:
         summary = prepare_feed(feed, out, config=config, progress=Progress)
         print("\n".join(prepared_lines(summary, out)))
-    steps = partial(Progress, unit="steps")
+    steps, limit = partial(Progress, unit="steps"), {"memory_limit": config["memory_limit"]}
     if vectors:
-        reading = {"memory_limit": config["memory_limit"], "progress": steps("vectors")}
-        found = write_findings(out, vectors, config=config["seed_model"], **reading)
+        found = write_findings(out, vectors, config=config["seed_model"], progress=steps("vectors"), **limit)
         print("\n".join(found_lines(found)))
-        print(f"findings {write_seed_page(out)}")
+        print(f"findings {write_seed_page(out, **limit)}")
     if CLICKS.value:
         logs = {"clicks": CLICKS.value, "queries": QUERIES.value, "vectors": vectors}
-        mined = mine_logs(out, **logs, config=config["logs"], progress=steps)
+        num_threads = worker_count(config["num_workers"])
+        mined = mine_logs(out, **logs, config=config["logs"], num_threads=num_threads, progress=steps, **limit)
         print("\n".join(mined_lines(mined)))
         print(f"pairs    {write_audit(out, out / PAIRS_PAGE)}")
     if CLICKS.value or vectors or not (out / FILE).exists():
-        print(f"report   {write_report(out)}")
+        print(f"report   {write_report(out, **limit)}")
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ def training_batches(
     Args:
       records: to draw from.
       order: position in the stream -> row of `records`; see `data/sampling.py`.
-      batch_size: products of the global batch.
+      batch_size: samples of the global batch.
       seed: of augmentation and dropout.
       steps: which; a restart passes the steps that are left.
       num_workers: processes that decode; 0 decodes in threads of this process.

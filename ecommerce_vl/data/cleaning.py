@@ -92,11 +92,11 @@ OTHER_BRACKETS = re.compile(
 )
 SEGMENT_MARKS = re.compile(rf"\s+[-–—|/•·]+\s+|\s*\|+\s*|(?<=\w)!+\s+|\s*(?:{EMOJI.pattern})\s*")
 # Scripts that put no blanks between words: each character counts as one.
-WORDS = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
-    "\U00020000-\U0003ffff]|(?:(?![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff"
-    "\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff])[^\\W_])+"
+SIGNS = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
 )
+WORDS = re.compile(f"[{SIGNS}]|(?:(?![{SIGNS}])[^\\W_])+")
 
 
 @dataclasses.dataclass(frozen=True)

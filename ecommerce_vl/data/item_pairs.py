@@ -20,7 +20,7 @@ from ecommerce_vl.data.batches import Batch, Record, ToExample
 from ecommerce_vl.data.prepared import PreparedData, Records, digest_of
 from ecommerce_vl.data.sampling import Deck, Order, natural_order
 from ecommerce_vl.data.seed_model.agreement import LEFT_OUT, TOO_STRICT, agreeing
-from ecommerce_vl.errors import UserError
+from ecommerce_vl.errors import UserError, one_of
 
 FILE = "item_pairs.parquet"
 KINDS = ("clicks", "catalog", "group")
@@ -83,14 +83,15 @@ class PairsToBatch:
 class ItemPairs:
     """The source "item_pairs"; see `data/sources.py`.
 
-    Errors: UserError for a choice that there is not, a log that was not mined, or no pair in the train split.
+    Errors: UserError for a log that was not mined, or no pair in the train split; ValueError that begins with the key
+      of the config.
     """
 
     def __init__(self, data: PreparedData, options: Mapping[str, Any]):
-        _one_of("pairs", options["pairs"], KINDS)
-        _one_of("pair_weight", options["pair_weight"], WEIGHTS)
+        one_of("data.pairs", options["pairs"], KINDS)
+        one_of("data.pair_weight", options["pair_weight"], WEIGHTS)
         for relation in options["relations"]:
-            _one_of("relations", relation, RELATIONS)
+            one_of("data.relations", relation, RELATIONS)
         self._options = options
         rows = data.rows("train")
         if options["pairs"] == "clicks":
@@ -227,7 +228,7 @@ def _mined(data: PreparedData, relations: tuple[str, ...]) -> tuple[np.ndarray, 
 def _sharing(key_N: np.ndarray, *, max_partners: int) -> tuple[np.ndarray, np.ndarray]:
     """Every row that shares its known key as the left one, with up to `max_partners` others as the right one."""
     if max_partners < 1:
-        raise UserError(f"config.data.max_partners is {max_partners}; expected at least 1")
+        raise ValueError(f"data.max_partners is {max_partners}; expected at least 1")
     known = np.flatnonzero(key_N >= 0).astype(np.int32)
     known = known[np.argsort(key_N[known], kind="stable")]
     _, first, size = np.unique(key_N[known], return_index=True, return_counts=True)
@@ -240,8 +241,3 @@ def _sharing(key_N: np.ndarray, *, max_partners: int) -> tuple[np.ndarray, np.nd
         right.append(known[first[some] + (place[some] + shift) % size[some]])
     empty = np.zeros(0, np.int32)
     return np.concatenate([empty, *left]), np.concatenate([empty, *right])
-
-
-def _one_of(name: str, value: Any, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UserError(f"config.data.{name} is {value!r}; expected one of {', '.join(choices)}")

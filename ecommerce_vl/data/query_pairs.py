@@ -38,17 +38,18 @@ Triple = tuple[str, str, float, int]  # query, product id, weight, clicks
 class QueryPairs:
     """Pairs of the train split, by `config.data`: `queries`, `query_power`, `known`, `keywords`, `rows`, `id_rows`.
 
-    Errors: UserError if there are no pairs, or a file of queries cannot be read.
+    Errors: UserError if there are no pairs, or a file of queries cannot be read; ValueError that begins with the key of
+      the config.
     """
 
     def __init__(self, data: PreparedData, options: Mapping[str, Any]):
         self._id_rows = options.get("id_rows", 0)
         self._power = options["query_power"]
         if not 0.0 <= self._power <= 1.0:
-            raise UserError(f"config.data.query_power is {self._power}; expected 0 to 1")
+            raise ValueError(f"data.query_power is {self._power}; expected 0 to 1")
         for name in ("known", "keywords", "id_rows"):
             if options.get(name, 0) < 0:
-                raise UserError(f"config.data.{name} is {options[name]}; expected at least 0, which is none")
+                raise ValueError(f"data.{name} is {options[name]}; expected at least 0, which is none")
         where, table = _read(data, options["queries"])
         index = data.index
         at = pc.index_in(table["product_id"], value_set=index["id"])

@@ -203,7 +203,8 @@ def to_product(row: Mapping[str, Any], *, row_number: int, columns: Mapping[str,
             given[name] = (column, value)
     values = {name: value for name, (_, value) in given.items()}
     text = {name: as_text(values.get(name)) for name in TEXT_FIELDS}
-    text["product_type"] = as_category(values.get("product_type"))
+    # Google's category is coarser, and may be a number; where a shop has none of its own it tells kinds apart.
+    text["product_type"] = as_category(values.get("product_type") or values.get("google_product_category"))
     text["adult"] = ANSWERS.get(text["adult"].lower(), "unknown")
     text["is_bundle"] = ANSWERS.get(text["is_bundle"].lower(), "")
     text["split"] = SPLIT_ALIASES.get(text["split"].lower(), text["split"].lower())

@@ -19,7 +19,7 @@ from ecommerce_vl.data.query_pairs import QueryPairs
 from ecommerce_vl.data.sampling import COLUMNS as SAMPLING_COLUMNS
 from ecommerce_vl.data.sampling import Order, keys_of, training_order
 from ecommerce_vl.data.seed_model.agreement import LEFT_OUT, TOO_STRICT, agreeing
-from ecommerce_vl.errors import UserError
+from ecommerce_vl.errors import UserError, one_of
 
 SHARES = ("mismatch", "mismatch_same_category")
 
@@ -64,20 +64,21 @@ class Products:
             raise UserError(
                 f"none of the {num_products:,} train products of {data.folder} has both a picture and a title, so "
                 "there is no pair to learn from; see the image links that prepare counted under repairs, or draw from "
-                "all products with --config.data.rows=all, which learns nothing from those without a pair"
+                "all products with --config.data.rows=all, of which a contrastive loss learns nothing without a pair"
             )
         which = "those with a picture and a title" if pairs_only else "all"
         agreed, fraction = agreeing(data, options), options["fraction"]
         if not 0.0 < fraction <= 1.0:
-            raise UserError(f"config.data.fraction is {fraction}; expected above 0, to 1")
+            raise ValueError(f"data.fraction is {fraction}; expected above 0, to 1")
         if fraction < 1.0 or agreed is not None:
             kept = in_fraction(data.components("train"), fraction)
             which += f", a fraction of {fraction:g}" if fraction < 1.0 else ""
             if agreed is not None:
                 agreed = agreed[data.in_split("train")]
-                self.digest = digest_of([agreed])
                 which += ", " + LEFT_OUT.format((kept & ~agreed).sum())
                 kept &= agreed
+            # Components are no part of the shards, whose fingerprint a run compares: another preparation may move them.
+            self.digest = digest_of([kept])
             records = data.records("train", pairs_only=pairs_only, among=kept)
             if len(records) == 0:
                 raise UserError(
@@ -124,8 +125,7 @@ SOURCES = {"products": Products, "item_pairs": ItemPairs, "query_pairs": QueryPa
 def open_source(data: PreparedData, options: Mapping[str, Any]) -> TrainingSource:
     """The source that `options["source"]` (`config.data.source`) names.
 
-    Errors: UserError for a name that is not in `SOURCES`, or data that holds none of its items.
+    Errors: UserError for data that holds none of its items; ValueError that begins with the key of the config.
     """
-    if options["source"] not in SOURCES:
-        raise UserError(f"config.data.source is {options['source']!r}; expected one of {', '.join(SOURCES)}")
+    one_of("data.source", options["source"], SOURCES)
     return SOURCES[options["source"]](data, options)

@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from ecommerce_vl.data.cleaning import SIGNS
 from ecommerce_vl.data.components import label_components
 from ecommerce_vl.data.record import SPLITS
 
@@ -43,6 +44,13 @@ class SplitSettings:
     max_component: float
 
 
+def _num_words(text: str) -> str:
+    """SQL: what blanks separate in a column, and each sign of a script that has no blanks."""
+    others = f"string_split(regexp_replace({text}, '[{SIGNS}]', ' ', 'g'), ' ')"
+    signs = f"len(regexp_extract_all({text}, '[{SIGNS}]'))"
+    return f"len(list_filter({others}, lambda part: part <> '')) + {signs}"
+
+
 def assign_splits(connection: duckdb.DuckDBPyConnection, settings: SplitSettings) -> dict[str, Any]:
     """Creates `sides(row, component, side)` of every row of `listings` and `leaks(a, b, reason, side_a, side_b)`.
 
@@ -57,7 +65,7 @@ def assign_splits(connection: duckdb.DuckDBPyConnection, settings: SplitSettings
     """)
     # A star per key: its least row with every other.
     for reason, key, condition in (
-        (WEAK[0], "title_hash", f"array_length(string_split(title, ' ')) >= {MIN_TITLE_WORDS}"),
+        (WEAK[0], "title_hash", f"{_num_words('title')} >= {MIN_TITLE_WORDS}"),
         (WEAK[1], "(image_hash, product_type)", "image_hash IS NOT NULL"),
     ):
         sql(f"""

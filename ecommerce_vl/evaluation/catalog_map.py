@@ -13,8 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from ecommerce_vl.data.record import CATEGORY_SEPARATOR
-from ecommerce_vl.evaluation.products import EmbeddedProducts
+from ecommerce_vl.evaluation.products import SEPARATOR, EmbeddedProducts
 
 MOST_POINTS = 1500
 MOST_COLOURS = 10
@@ -49,7 +48,7 @@ def make(products: EmbeddedProducts, *, view: str = "product", seed: int = 0) ->
         points = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(near)
     points = points.astype(np.float64) - points.min(axis=0)
     points /= points.max(axis=0)
-    categories = [products.category_paths[row].split(CATEGORY_SEPARATOR) for row in rows]
+    categories = [products.category_paths[row].split(SEPARATOR) for row in rows]
     # One tree under one root, as in a shop of one department: the second level tells more.
     depth = 1 if len({path[0] for path in categories}) == 1 else 0
     level = np.array([(path[depth:] or path)[0] for path in categories])

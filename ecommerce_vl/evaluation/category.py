@@ -14,10 +14,9 @@ from functools import partial
 
 import numpy as np
 
-from ecommerce_vl.data.record import CATEGORY_SEPARATOR
 from ecommerce_vl.evaluation import bootstrap, figures, metrics, probes
 from ecommerce_vl.evaluation.context import MODEL, Context
-from ecommerce_vl.evaluation.products import VIEWS, EmbeddedProducts
+from ecommerce_vl.evaluation.products import SEPARATOR, VIEWS, EmbeddedProducts
 from ecommerce_vl.evaluation.ratios import or_nan
 from ecommerce_vl.evaluation.results import Results
 
@@ -141,7 +140,7 @@ def _measure_method(context: Context, results: Results, *, pool: Pool, view: str
 
 def prompts(classes: Sequence[str]) -> dict[str, list[str]]:
     """Template -> its text for each leaf path."""
-    parts = [path.split(CATEGORY_SEPARATOR) for path in classes]
+    parts = [path.split(SEPARATOR) for path in classes]
     known = [{"leaf": part[-1], "parent": (["", *part])[-2], "path": ", ".join(part)} for part in parts]
     return {template: [" ".join(template.format(**names).split()) for names in known] for template in PROMPTS}
 
@@ -243,7 +242,7 @@ def measure(scores_NxC: np.ndarray, *, pool: Pool, seed: int = 0, **chosen) -> d
 
 
 def _statistic(weights_SxN: np.ndarray, *, ranked: np.ndarray, pool: Pool) -> dict[str, np.ndarray]:
-    paths = [path.split(CATEGORY_SEPARATOR) for path in pool.classes]
+    paths = [path.split(SEPARATOR) for path in pool.classes]
     true, predicted = ([paths[label] for label in labels] for labels in (pool.test_y, ranked[:, 0]))
     values = metrics.classification(weights_SxN, truth=pool.test_y, ranked_NxM=ranked, num_classes=len(pool.classes))
     values["hier_f1"] = metrics.hier_f1(weights_SxN, truth=true, predicted=predicted)

@@ -10,19 +10,16 @@ beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ecommerce_vl.data.image_hash import perceptual_hash
-from ecommerce_vl.data.images import ImageDefect, decode
 from ecommerce_vl.evaluation import bootstrap, metrics, search
 from ecommerce_vl.evaluation.products import VIEWS, EmbeddedProducts
 
 METRICS = ("mrr", "hit@1", "hit@5", "hit@10", "hit@20")
 TIE_CUTOFF = 10
-MAX_PIXELS = 100_000_000  # of a picture that is compared
 
 
 def measure(
@@ -31,7 +28,7 @@ def measure(
     *,
     vectors: Mapping[str, Any] | None = None,
     reverse: bool = False,
-    distinct_images: bool = False,
+    pictures: Sequence[bytes | None] | None = None,
     seed: int = 0,
 ) -> dict[str, dict]:
     """ "query-gallery/metric" -> {value, low, high, n, candidates, coverage, mean_relevant}; intervals over queries.
@@ -41,7 +38,8 @@ def measure(
       positives: (trigger id, recalled id) of one style; those of products that are not here count against coverage.
       vectors: view -> (N,D), dense or CSR, to measure in place of the products' own; only these views ask and answer.
       reverse: recalled products ask for their triggers.
-      distinct_images: leaves out pairs whose pictures have one perceptual hash, which a picture finds trivially.
+      pictures: what tells each product's picture, such as a hash; pairs of one picture, which finds itself trivially,
+        are left out.
     """
     vectors = products.vectors if vectors is None else vectors
     row_of = {name: row for row, name in enumerate(products.ids)}
@@ -49,9 +47,10 @@ def measure(
     for trigger, recall in positives:
         query, answer = (recall, trigger) if reverse else (trigger, recall)
         answers.setdefault(query, set()).add(answer)
-    hashes = [_hash(picture) for picture in products.images] if distinct_images else None
     right = {
-        row_of[name]: [row_of[other] for other in others if other in row_of and not _same(hashes, row_of, name, other)]
+        row_of[name]: [
+            row_of[other] for other in others if other in row_of and not _same(pictures, row_of, name, other)
+        ]
         for name, others in answers.items()
         if name in row_of
     }
@@ -98,12 +97,7 @@ def _ranked(products, z_query_NxD, z_gallery_NxD, asked: Mapping[int, list[int]]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _hash(picture: bytes | None) -> bytes | None:
-    try:
-        return perceptual_hash(decode(picture or b"", target=None, max_pixels=MAX_PIXELS))
-    except ImageDefect:
-        return None
-
-
-def _same(hashes: list[bytes | None] | None, row_of: Mapping[str, int], one: str, other: str) -> bool:
-    return hashes is not None and hashes[row_of[one]] is not None and hashes[row_of[one]] == hashes[row_of[other]]
+def _same(pictures: Sequence[bytes | None] | None, row_of: Mapping[str, int], one: str, other: str) -> bool:
+    return (
+        pictures is not None and pictures[row_of[one]] is not None and pictures[row_of[one]] == pictures[row_of[other]]
+    )

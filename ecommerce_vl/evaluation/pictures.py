@@ -10,8 +10,7 @@ from functools import cache
 
 from PIL import Image, UnidentifiedImageError
 
-from ecommerce_vl.data.record import CATEGORY_SEPARATOR
-from ecommerce_vl.evaluation.products import EmbeddedProducts
+from ecommerce_vl.evaluation.products import SEPARATOR, EmbeddedProducts
 from ecommerce_vl.pages import data_uri
 
 THUMBNAIL_PIXELS = 96
@@ -33,7 +32,7 @@ def thumbnail(encoded: bytes | None, *, pixels: int = THUMBNAIL_PIXELS) -> str:
 
 def leaf(path: str) -> str:
     """The last part of a category path."""
-    return path.rsplit(CATEGORY_SEPARATOR, 1)[-1]
+    return path.rsplit(SEPARATOR, 1)[-1]
 
 
 class Cards:

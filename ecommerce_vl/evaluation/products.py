@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 Attribute = str | float | bool | list[str]
 VIEWS = ("image", "text", "product")
+SEPARATOR = " > "  # of the levels of a category path
 RELATIONS = ("catalog", "group", "category")
 _LISTS = ("ids", "titles", "category_paths", "locales", "adult", "images", "brands", "attributes")
 _ARRAYS = ("catalog_keys", "group_keys", "prices")

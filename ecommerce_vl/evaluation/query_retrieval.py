@@ -9,16 +9,16 @@ counted in `lost_judgements`; what is known to be right of another part of a log
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ecommerce_vl.data.cleaning import WORDS
 from ecommerce_vl.evaluation import baselines, bootstrap, metrics, search
 from ecommerce_vl.evaluation.context import MODEL, Context
 from ecommerce_vl.evaluation.figures import Example, Grid, Neighbour
-from ecommerce_vl.evaluation.lexical import Bm25
+from ecommerce_vl.evaluation.lexical import WORD, Bm25
 from ecommerce_vl.evaluation.products import VIEWS
 from ecommerce_vl.evaluation.queries import Scale
 from ecommerce_vl.evaluation.results import Results
@@ -33,6 +33,7 @@ MAX_WORDS = 4  # of a brand or value that a query may name
 MIN_SLICE = 5  # queries; an interval of fewer says nothing
 MIN_QUERIES = 10  # of a log; fewer were not meant for an evaluation
 _SHOWN = 5
+_WORDS = re.compile(WORD)
 
 
 @dataclass(frozen=True)
@@ -335,13 +336,13 @@ def _slices(context: Context, pool: Pool) -> dict[str, np.ndarray]:
 
 def _phrases(values: Iterable[object]) -> set[str]:
     """The words of each text, in lower case, with one blank between; single characters, such as sizes, are left out."""
-    texts = (" ".join(WORDS.findall(value.lower())) for value in values if isinstance(value, str))
+    texts = (" ".join(_WORDS.findall(value.lower())) for value in values if isinstance(value, str))
     return {text for text in texts if len(text) > 1}
 
 
 def _named(text: str, pool: Pool) -> set[str]:
     """Which of "brand" and "attribute" some neighbouring words of a query are."""
-    words = WORDS.findall(text.lower())
+    words = _WORDS.findall(text.lower())
     runs = {" ".join(words[i : i + n]) for n in range(1, MAX_WORDS + 1) for i in range(len(words) - n + 1)}
     return {kind for kind, names in (("brand", pool.brands), ("attribute", pool.values)) if runs & names}
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ecommerce_vl.data.record import CATEGORY_SEPARATOR
 from ecommerce_vl.evaluation import bootstrap
-from ecommerce_vl.evaluation.products import EmbeddedProducts
+from ecommerce_vl.evaluation.products import SEPARATOR, EmbeddedProducts
 from ecommerce_vl.evaluation.results import Results
 from ecommerce_vl.evaluation.tables import SLICE, describe, without_baseline
 
@@ -28,7 +27,7 @@ def dimensions(products: EmbeddedProducts) -> dict[str, np.ndarray]:
     category: first level, the 12 most frequent, and so is leaf; language; modality; group size: listings of its product
     or style here.
     """
-    paths = [path.split(CATEGORY_SEPARATOR) for path in products.category_paths]
+    paths = [path.split(SEPARATOR) for path in products.category_paths]
     image, text = products.present("image"), products.present("text")
     sizes = np.bincount(products.components())[products.components()] if len(products) else np.zeros(0, int)
     return {

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ecommerce_vl.errors import one_of
 from ecommerce_vl.models.text import TextTransformer
-from ecommerce_vl.models.transformer import linear, one_of
+from ecommerce_vl.models.transformer import linear
 from ecommerce_vl.models.vision import VisionTransformer
 
 PROJECTIONS = ("linear", "affine", "none")

@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, mean_of_shown, one_of
+from ecommerce_vl.errors import one_of
+from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, mean_of_shown
 from ecommerce_vl.models.vision import STEMS, normalise, patches_of
 
 IMAGE, TEXT = 0, 1  # rows of the tables of modalities

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ecommerce_vl.errors import one_of
 from ecommerce_vl.models.dual import unit
 from ecommerce_vl.models.joint import POOLS, JointEncoder
-from ecommerce_vl.models.transformer import linear, one_of
+from ecommerce_vl.models.transformer import linear
 
 
 class JointEmbedding(nnx.Module):

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ecommerce_vl.errors import one_of
 from ecommerce_vl.models.pooling import Pooler
-from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, mean_of_shown, one_of
+from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, mean_of_shown
 
 POOLS = ("cls", "mean", "last", "pooler")
 PADDINGS = ("hidden", "shown")

@@ -15,12 +15,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ecommerce_vl.errors import one_of
 from ecommerce_vl.models.cross import CrossEncoder
 from ecommerce_vl.models.dual import unit
 from ecommerce_vl.models.joint import POOLS, JointEncoder, States
 from ecommerce_vl.models.recall import RecallHead
 from ecommerce_vl.models.text import TextTransformer
-from ecommerce_vl.models.transformer import linear, mean_of_shown, one_of
+from ecommerce_vl.models.transformer import linear, mean_of_shown
 
 
 class QueryStates(NamedTuple):

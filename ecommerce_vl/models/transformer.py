@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
+from ecommerce_vl.errors import one_of
+
 REMAT_POLICIES = {
     "none": None,  # keep every activation
     "dots": "dots_with_no_batch_dims_saveable",  # keep matrix products with weights, recompute the rest
@@ -29,12 +31,6 @@ ACTIVATIONS = {
     "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),  # of CLIP
 }
 NORMS = ("pre", "post")
-
-
-def one_of(field: str, value: str, choices) -> None:
-    """Raises ValueError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"{field} is {value!r}; expected one of {', '.join(choices)}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ecommerce_vl.errors import one_of
 from ecommerce_vl.models.pooling import AttentionPool, Pooler
-from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, linear, one_of
+from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, linear
 
 POOLS = ("cls", "mean", "pooler", "attention")
 CELL = 4  # pixels; the side of the cells of a gradient stem, and what the first stage of a convolutional one reads

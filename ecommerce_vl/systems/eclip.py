@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ecommerce_vl.errors import one_of
 from ecommerce_vl.losses.candidates import Candidates, Rule
 from ecommerce_vl.losses.contrastive import candidate_loss, check_sweep
 from ecommerce_vl.models.dual import DualEncoder, unit
-from ecommerce_vl.models.transformer import one_of
 from ecommerce_vl.systems.encoders import VIEWS, dual_encoder, row_keys
 
 LABEL_MODES = ("one_hot", "catalog", "mask")

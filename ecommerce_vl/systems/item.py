@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ecommerce_vl.errors import one_of
 from ecommerce_vl.losses.adaptive import adaptive_weights
 from ecommerce_vl.losses.tokens import (
     PATCH_LOSSES,
@@ -32,7 +33,7 @@ from ecommerce_vl.losses.tokens import (
 from ecommerce_vl.models.dual import unit
 from ecommerce_vl.models.heads import MatchHead, PatchHead, WordHead, global_input
 from ecommerce_vl.models.joint import JointEncoder, States
-from ecommerce_vl.models.transformer import embedding, one_of
+from ecommerce_vl.models.transformer import embedding
 from ecommerce_vl.systems.encoders import VIEWS, compute_dtype, embed_views, joint_encoder, read, row_keys
 from ecommerce_vl.systems.masking import Chosen, Vocabulary, choose, replace_words, split_keys
 

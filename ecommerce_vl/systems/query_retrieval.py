@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ecommerce_vl.errors import one_of
 from ecommerce_vl.losses import patches
 from ecommerce_vl.losses.bank import as_candidates, filled, make_bank, push
 from ecommerce_vl.losses.candidates import Candidates, Rule
@@ -35,7 +36,7 @@ from ecommerce_vl.models.heads import WordHead
 from ecommerce_vl.models.joint import IMAGE, States
 from ecommerce_vl.models.recall import RecallHead
 from ecommerce_vl.models.towers import QueryProductTowers
-from ecommerce_vl.models.transformer import linear, one_of
+from ecommerce_vl.models.transformer import linear
 from ecommerce_vl.systems import encoders
 from ecommerce_vl.systems.encoders import (
     apart,

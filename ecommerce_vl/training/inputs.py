@@ -15,7 +15,6 @@ from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.data.text import SEPARATOR, TextTemplate
 from ecommerce_vl.data.tokenizer import FILE as TOKENIZER_FILE
 from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
-from ecommerce_vl.errors import UserError
 
 
 def run_tokenizer(config, workdir: Path, data: PreparedData, *, keep: bool) -> TextTokenizer:
@@ -23,6 +22,8 @@ def run_tokenizer(config, workdir: Path, data: PreparedData, *, keep: bool) -> T
 
     Args:
       keep: the one in the run directory, if there is one, is this run's.
+
+    Errors: UserError for a folder without a tokenizer; ValueError that begins with the key of the config.
     """
     text = config["text"]
     folder = workdir / "tokenizer"
@@ -45,7 +46,7 @@ def example_reader(config: Mapping[str, Any], pipeline: ImagePipeline, tokenizer
       pipeline: how pictures are read.
       tokenizer: of the run; queries are cut to `text.query_length`, where there is one.
 
-    Errors: UserError or ValueError that begins with the key of the config.
+    Errors: ValueError that begins with the key of the config.
     """
     augment = Augment(**{name: tuple(v) if isinstance(v, list) else v for name, v in config["augment"].items()})
     choices = {name: config["data"][name] for name in ("image_dropout", "text_dropout", "any_image")}
@@ -62,12 +63,9 @@ def example_reader(config: Mapping[str, Any], pipeline: ImagePipeline, tokenizer
 
 def _template(config, separator: str) -> TextTemplate:
     text = config["text"]
-    try:
-        return TextTemplate(
-            fields=tuple(text["fields"]),
-            field_dropout=text["field_dropout"],
-            word_dropout=text["word_dropout"],
-            separator=separator,
-        )
-    except ValueError as error:
-        raise UserError(f"config.{error}") from error
+    return TextTemplate(
+        fields=tuple(text["fields"]),
+        field_dropout=text["field_dropout"],
+        word_dropout=text["word_dropout"],
+        separator=separator,
+    )

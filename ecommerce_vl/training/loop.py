@@ -91,7 +91,8 @@ def _train(
         rows_per_stream(streams=config["streams"], batch_size=batch_size, num_devices=mesh.size)
     num_steps = stages[-1].end_step
     data = PreparedData(config["data"]["path"])
-    source = open_source(data, config["data"])
+    with workdirs.naming_the_key(config):
+        source = open_source(data, config["data"])
     checkpoints = Checkpoints(workdir / "checkpoints", keep=config["checkpoint"]["keep"], log=log)
     has_checkpoint = bool(checkpoints.steps())
     # The main process makes the run directory; the others then find it as it will stay.
@@ -105,7 +106,8 @@ def _train(
         workdirs.check_fingerprint(found=data.fingerprint, expected=meta["data"]["fingerprint"])
     if not team.is_main and not (workdir / "tokenizer" / TOKENIZER_FILE).exists():
         raise UserError(f"--workdir={workdir} is not the folder of process 0; expected one that all processes share")
-    tokenizer = run_tokenizer(config, workdir, data, keep=goes_on)
+    with workdirs.naming_the_key(config):
+        tokenizer = run_tokenizer(config, workdir, data, keep=goes_on)
     team.main_done()
     unit = {
         "config": dict(config),
@@ -257,7 +259,7 @@ def validate(config: Mapping[str, Any]) -> None:
             (part["width"] % part["heads"] == 0, f"{name}.width", part["width"], f"a multiple of {part['heads']} heads")
             for name, part in encoders
         ),
-        (config["batch_size"] > 1, "batch_size", config["batch_size"], "at least 2, since the others are negatives"),
+        (config["batch_size"] > 1, "batch_size", config["batch_size"], "at least 2, since a loss compares samples"),
         (config["streams"] > 0, "streams", config["streams"], "at least 1, which encodes the whole batch at once"),
         (config["log_every"] > 0, "log_every", config["log_every"], "at least 1"),
         (evaluate["every_steps"] >= 0, "evaluate.every_steps", evaluate["every_steps"], "at least 1, or 0 for never"),
@@ -290,10 +292,11 @@ def validate(config: Mapping[str, Any]) -> None:
 def _check_same_run(meta: Mapping[str, Any], unit: Mapping[str, Any], *, workdir: Path) -> None:
     workdirs.check_tokenizer(workdir, found=unit["tokenizer"], expected=meta["tokenizer"])
     workdirs.check_fingerprint(found=unit["data"]["fingerprint"], expected=meta["data"]["fingerprint"])
-    if unit["data"]["digest"] != meta["data"].get("digest", ""):  # none before there were pairs
+    # A run of before 2026-12-01 has no digest of its fraction, and none has one before there were pairs.
+    if (then := meta["data"].get("digest", "")) and unit["data"]["digest"] != then:
         raise UserError(
-            f"the pairs that are drawn are not those that this run began with ({unit['data']['items']:,} now, "
-            f"{meta['data']['items']:,} then); put the tables of the log back, or name another --workdir"
+            f"what is drawn is not what this run began with ({unit['data']['items']:,} now, "
+            f"{meta['data']['items']:,} then); put the tables of the data back, or name another --workdir"
         )
 
 

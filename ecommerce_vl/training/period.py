@@ -66,22 +66,23 @@ class Period:
         stage, samples = stage_at(self.stages, step - 1), samples_at(self.stages, step)
         # A period that begins a stage holds its compilation; its rate would only mislead.
         compiled = self.first or stage.first_step >= self.step
-        rate = 0.0 if compiled else (samples - samples_at(self.stages, self.step)) / elapsed_s
+        rate = None if compiled else (samples - samples_at(self.stages, self.step)) / elapsed_s
         values |= {
             "learning_rate": float(self.schedule(step - 1)),
-            "samples_per_s": rate,
+            **({} if rate is None else {"samples_per_s": rate}),
             "data_wait": self.wait_s / elapsed_s,
             "samples": samples,
             "batch_size": stage.batch_size,
         }
         if writer is not None:
             writer.scalars(step, values)
+        speed = "" if rate is None else f"  {rate:,.0f} samples/s"
         left = f"  eta {duration((self.stages[-1].end_sample - samples) / rate)}" if rate else ""
         invalid = f"  unreadable {values['invalid_rows']:.0f}" if values["invalid_rows"] else ""
         shown = "  ".join(f"{label} {values[name]:{form}}" for label, name, form in self.shown)
         self.log(
             f"step {step:>7,}/{self.stages[-1].end_step:,}  loss {values['loss']:.3f}  {shown}  "
-            f"lr {values['learning_rate']:.1e}  gnorm {values['grad_norm']:.2f}  {rate:,.0f} samples/s  "
+            f"lr {values['learning_rate']:.1e}  gnorm {values['grad_norm']:.2f}{speed}  "
             f"wait {values['data_wait']:.0%}{invalid}{left}"
         )
         sys.stdout.flush()

@@ -54,10 +54,12 @@ def naming_the_key(config: Mapping[str, Any]) -> Iterator[None]:
         yield
     except ValueError as error:
         word, _, rest = str(error).partition(" ")
-        key = next((key for key, _ in flat(config) if f".{key}".endswith(f".{word}")), None)
-        if key is None:
+        values = {key: value for key, value in flat(config) if f".{key}".endswith(f".{word}")}
+        if not values:
             raise
-        raise UserError(f"config.{key} {rest}") from error
+        # Several parts may have a key of one name: meant is the one with the value that was found.
+        told = [key for key, value in values.items() if rest.startswith(f"is {value!r};")]
+        raise UserError(f"config.{(told or list(values))[0]} {rest}") from error
 
 
 def open_workdir(workdir: Path, config: Mapping[str, Any], *, fingerprint: str, has_checkpoint: bool) -> bool:

@@ -352,8 +352,8 @@ def test_settings_out_of_range_are_all_named():
     ):
         validate(config.to_dict())
     logs = get_config()
-    logs.logs.memory_limit = "lots"
-    with pytest.raises(UserError, match="config.logs.memory_limit=lots; expected a size"):
+    logs.logs.eta = -1.0
+    with pytest.raises(UserError, match="config.logs.eta=-1.0; expected a number of at least 0"):
         validate(logs.to_dict())
 
 

@@ -182,5 +182,7 @@ def test_what_is_missing_is_named(sample_data, prepared, tmp_path):
     file.write_text('{"query": "shoe", "product_ids": ["unknown"]}')
     with pytest.raises(UserError, match="none of the 1 query pairs of .* is of a training product"):
         QueryPairs(prepared[0], OPTIONS | {"queries": str(file)})
-    with pytest.raises(UserError, match="query_power is 2"):
+    with pytest.raises(ValueError, match="^data.query_power is 2; expected 0 to 1"):
         QueryPairs(prepared[0], OPTIONS | {"query_power": 2})
+    with pytest.raises(ValueError, match="^data.known is -1; expected at least 0"):
+        QueryPairs(prepared[0], OPTIONS | {"known": -1})

@@ -266,6 +266,9 @@ def test_pack_bundle_taxonomy_and_time():
     found = product({f"g:{name}": value for name, value in row.items()})
     assert (found.multipack, found.is_bundle, found.google_product_category) == ("6", "yes", "1604")
     assert (found.timestamp, found.attributes) == ("2024-05-01T10:00:00Z", {})
+    assert found.product_type == "1604"  # until the shop has one of its own
+    own = product({"google_product_category": "Apparel > Shoes", "product_type": "Boots"})
+    assert (own.product_type, own.google_product_category) == ("Boots", "Apparel > Shoes")
     assert product({"date": 1714557600000}).timestamp == "1714557600000"
     assert [product({"is_bundle": word}).is_bundle for word in ("no", 0, None, "maybe")] == ["no", "no", "", ""]
     assert product({"attributes": {"date": "1999"}}).timestamp == ""  # of a book, not of the listing

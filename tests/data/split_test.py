@@ -62,6 +62,8 @@ def test_no_component_crosses_and_unrelated_products_move_nobody():
     [
         ({"title": "a long title of six words"}, True),
         ({"title": "red shirt"}, False),
+        ({"title": "棉质连衣裙红色"}, True),  # seven signs, no blank
+        ({"title": "红色 dress"}, False),
         ({"image_hash": b"h" * 32}, True),
     ],
 )

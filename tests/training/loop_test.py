@@ -179,7 +179,7 @@ def test_each_number_is_looked_at(name):
     [
         ("checkpoint.every_steps", -3, "config.checkpoint.every_steps is -3"),
         ("checkpoint.keep", 1, "config.checkpoint.keep is 1"),
-        ("optimizer.name", "sgd", "config.optimizer.name is 'sgd'; expected one of adamw, muon"),
+        ("optimizer.name", "sgd", "config.optimizer.name is 'sgd'; expected one of adamw, lamb, muon"),
         ("mesh.fsdp", 0, "config.mesh.fsdp is 0"),
         ("mesh.data", 0, "config.mesh.data is 0"),
         ("data.num_workers", -1, "config.data.num_workers is -1"),
@@ -346,6 +346,10 @@ def test_a_transfer_that_nobody_asked_for_ends_the_run(scheduled, tmp_path, monk
         ("loss.chunk_rows", -1, "config.loss.chunk_rows is -1"),
         ("label_mode", "keywords", "config.label_mode is 'keywords'; expected one of one_hot, catalog, mask"),
         ("catalog_alpha", 2.0, "config.catalog_alpha is 2.0"),
+        ("text.remat", "some", "config.text.remat is 'some'; expected one of none, dots, full"),  # image has one too
+        ("text.fields", ("colour",), "config.text.fields has colour; expected some of"),
+        ("data.fraction", 2.0, "config.data.fraction is 2.0; expected above 0, to 1"),
+        ("data.source", "catalogs", "config.data.source is 'catalogs'; expected one of products"),
     ],
 )
 def test_what_cannot_be_is_named_before_anything_is_built(scheduled, tmp_path, key, value, expected):

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from ecommerce_vl.data.logs import dictionaries, events, item_pairs, query_pairs, reading, relevance, sessions
 from ecommerce_vl.data.logs.settings import Settings, from_config
+from ecommerce_vl.data.memory import LIMIT
 from ecommerce_vl.data.seed_model.vectors import SeedVectors
 from ecommerce_vl.files import sha256, write_json
 
@@ -52,6 +53,8 @@ def mine_logs(
     vectors: SeedVectors | None = None,
     config: Mapping[str, Any] | None = None,
     connection=None,
+    memory_limit: str = LIMIT,
+    num_threads: int = 2,
     progress: Callable[[str], Callable[[int, int], None]] | None = None,
 ) -> dict:
     """Writes `TABLES` and logs.json into prepared data; returns what logs.json holds.
@@ -62,6 +65,7 @@ def mine_logs(
       vectors: of a seed model, whose cosines the two products of an item pair must reach; None skips the rule.
       config: settings that differ from the defaults (see `settings.Settings`).
       connection: an Ibis connection that runs the steps; None for an embedded DuckDB.
+      memory_limit, num_threads: of the embedded engine; what does not fit goes to disk. They change no byte.
       progress: makes the progress callback of a named stage.
 
     Errors: UserError for logs that cannot be read, settings out of range, and a folder without an index.
@@ -72,7 +76,8 @@ def mine_logs(
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        with _miner(work, settings, connection, vectors=vectors, advance=advance) as miner:
+        engine = {"memory_limit": memory_limit, "threads": num_threads}
+        with _miner(work, settings, connection, engine, vectors=vectors, advance=advance) as miner:
             summary = _mine(miner, data, clicks, queries)
         for name in TABLES:
             summary["digests"][name] = sha256(work / name)
@@ -145,13 +150,12 @@ class Miner:
 
 
 @contextlib.contextmanager
-def _miner(work: Path, settings: Settings, connection, **options) -> Iterator[Miner]:
+def _miner(work: Path, settings: Settings, connection, engine: Mapping[str, Any], **options) -> Iterator[Miner]:
     import ibis
 
     own = ibis.duckdb.connect(
         str(work / "engine.duckdb"),
-        memory_limit=settings.memory_limit,
-        threads=settings.threads,
+        **engine,
         temp_directory=str(work / "spill"),
         preserve_insertion_order=False,
     )

@@ -64,8 +64,6 @@ class Settings:
       max_products_per_query, max_queries_per_product: caps of query pairs, by weight.
       query_fractions: of train, validation and test, of queries and of pairs whose ends both train.
       seed: of directions and blocks.
-      memory_limit: of the engine, such as 4GB; what does not fit goes to disk.
-      threads: of the engine.
     """
 
     schema: str = "auto"
@@ -105,8 +103,6 @@ class Settings:
     max_queries_per_product: int = 500
     query_fractions: tuple[float, float, float] = (0.9, 0.05, 0.05)
     seed: int = 0
-    memory_limit: str = "2GB"
-    threads: int = 2
 
     def __post_init__(self):
         for name, expected in CHOICES.items():
@@ -126,8 +122,8 @@ class Settings:
             raise UserError(
                 f"--config.logs.query_fractions={self.query_fractions}; expected three shares that add up to 1"
             )
-        if self.min_propensity <= 0 or self.threads < 1:
-            raise UserError("--config.logs.min_propensity must be above 0 and --config.logs.threads at least 1")
+        if self.min_propensity <= 0:
+            raise UserError(f"--config.logs.min_propensity={self.min_propensity}; expected above 0")
 
     @property
     def action_names(self) -> dict[str, str]:
@@ -143,9 +139,8 @@ class Settings:
         return names
 
     def thresholds(self) -> dict[str, Any]:
-        """The settings that change a number, for the report; not those of the engine."""
-        values = dataclasses.asdict(self)
-        return {name: value for name, value in sorted(values.items()) if name not in ("memory_limit", "threads")}
+        """All settings by name, for the report."""
+        return dict(sorted(dataclasses.asdict(self).items()))
 
     def digest(self) -> str:
         return hashlib.sha256(json.dumps(self.thresholds()).encode()).hexdigest()
@@ -169,12 +164,7 @@ def from_config(config: Mapping[str, Any]) -> Settings:
         if kind in kinds and not isinstance(value, kinds[kind]):
             raise UserError(f"--config.logs.{name}={value!r}; expected {kind}")
         values[name] = float(value) if kind == "float" else tuple(value) if kind.startswith("tuple") else value
-    settings = Settings(**values)
-    from ecommerce_vl.data.memory import is_memory  # the engine; a config file needs none of it
-
-    if not is_memory(settings.memory_limit):
-        raise UserError(f"--config.logs.memory_limit={settings.memory_limit}; expected a size such as 4GB")
-    return settings
+    return Settings(**values)
 
 
 def assignments(text: str, *, setting: str) -> dict[str, str]:

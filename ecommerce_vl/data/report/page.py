@@ -16,6 +16,7 @@ import jinja2
 
 from ecommerce_vl import pages
 from ecommerce_vl.data.identity import REASONS
+from ecommerce_vl.data.memory import LIMIT
 from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.data.report import cards, tables, words
 from ecommerce_vl.data.report.collisions import BATCHES, expected_collisions
@@ -34,7 +35,7 @@ TITLES = 20_000  # that the tokenizer of the page is learnt from and tried on
 VOCABULARY, MAX_TOKENS = 32_000, 64  # as in the default configs
 
 
-def write_report(data: Path, *, max_cases: int = 24, seed: int = 0) -> Path:
+def write_report(data: Path, *, max_cases: int = 24, seed: int = 0, memory_limit: str = LIMIT) -> Path:
     """Writes `report.html` into a prepared folder, whole or not at all; returns the file.
 
     Args:
@@ -45,7 +46,7 @@ def write_report(data: Path, *, max_cases: int = 24, seed: int = 0) -> Path:
     Errors: UserError if the folder holds no complete preparation.
     """
     summary = PreparedData(data).summary
-    with tables.open_tables(data) as connection:
+    with tables.open_tables(data, memory_limit=memory_limit) as connection:
         page = (
             environment()
             .get_template("page.html")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from ecommerce_vl.data.memory import LIMIT
 from ecommerce_vl.data.report import cards, tables
 from ecommerce_vl.data.report.page import SEED_PAGE, environment
 from ecommerce_vl.data.seed_model import agreement, duplicates
@@ -23,7 +24,7 @@ CATEGORIES = 15  # in the table, the largest ones
 HIGHEST = 8  # products that agree most, for comparison
 
 
-def write_seed_page(data: Path, *, max_cases: int = 24) -> Path:
+def write_seed_page(data: Path, *, max_cases: int = 24, memory_limit: str = LIMIT) -> Path:
     """Writes `seed_model.html` into a prepared folder, whole or not at all; returns the file.
 
     Args:
@@ -35,7 +36,7 @@ def write_seed_page(data: Path, *, max_cases: int = 24) -> Path:
     if not (data / SUMMARY).exists():
         raise UserError(f"{data} has no {SUMMARY}; run prepare with --vectors=VECTORS first")
     summary = json.loads((data / SUMMARY).read_text(encoding="utf-8"))
-    with tables.open_tables(data) as connection:
+    with tables.open_tables(data, memory_limit=memory_limit) as connection:
         for file, view in ((agreement.FILE, "agreement"), (duplicates.FILE, "alike")):
             path = str(data / file).replace("'", "''")
             connection.execute(f"CREATE VIEW {view} AS SELECT * FROM read_parquet('{path}')")

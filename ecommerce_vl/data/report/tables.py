@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 
 from ecommerce_vl.data.identity import REASONS
+from ecommerce_vl.data.memory import LIMIT
 from ecommerce_vl.data.record import SPLITS
 from ecommerce_vl.errors import UserError
 
@@ -23,7 +24,6 @@ from ecommerce_vl.errors import UserError
 VIEWS = {"index": "products"} | {
     name: name for name in ("rejects", "repairs", "relations", "leaks", "conflicts", "placeholders")
 }
-MEMORY_LIMIT = "2GB"  # beyond it the engine spills to disk
 MAX_REASONS = 30  # shown of rejects and of repairs; the others are only counted
 MAX_CATEGORIES = 1000  # paths in the tree, the largest ones
 WORDS_SHOWN, CHARACTERS_SHOWN, PICTURES_SHOWN = 30, 15, 10  # last bars of histograms, which hold all above
@@ -35,8 +35,8 @@ Rows = list[dict[str, Any]]
 
 
 @contextlib.contextmanager
-def open_tables(data: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that sees the tables of a prepared folder as views.
+def open_tables(data: Path, *, memory_limit: str = LIMIT) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that sees the tables of a prepared folder as views; beyond `memory_limit` it spills to disk.
 
     Errors: UserError if one is missing.
     """
@@ -46,7 +46,7 @@ def open_tables(data: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             f"{data} lacks {', '.join(missing)}, expected what prepare writes; run it again with --overwrite"
         )
     with tempfile.TemporaryDirectory(dir=data, prefix=".report.") as spill, duckdb.connect() as connection:
-        connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+        connection.execute(f"SET memory_limit = '{memory_limit}'")
         connection.execute(f"SET temp_directory = '{_quoted(spill)}'")
         connection.execute("SET enable_progress_bar = false")
         for name, view in VIEWS.items():

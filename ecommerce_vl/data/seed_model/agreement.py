@@ -102,11 +102,11 @@ def agreeing(data: PreparedData, options: Mapping[str, Any]) -> np.ndarray | Non
     Args:
       options: `config.data`: `drop_lowest`, a share of each category, and `min_agreement`, a cosine.
 
-    Errors: UserError for values out of range, and where no seed model has ranked the products.
+    Errors: UserError where no seed model has ranked the products; ValueError that begins with the key of the config.
     """
     for name, (least, most) in {"drop_lowest": (0.0, 1.0), "min_agreement": (-1.0, 1.0)}.items():
         if not least <= options[name] <= most:
-            raise UserError(f"config.data.{name} is {options[name]}; expected {least:g} to {most:g}")
+            raise ValueError(f"data.{name} is {options[name]}; expected {least:g} to {most:g}")
     if all(options[name] == value for name, value in OPTIONS.items()):
         return None
     file = data.folder / FILE

@@ -25,11 +25,12 @@ OUTPUTS = ("item_pairs.parquet", "query_pairs.parquet", "query_known.parquet")
 OPEN = {"min_clients": 1, "query_fractions": (1.0, 0.0, 0.0)}  # no query is private, none is held out
 
 
-def mine(folder, queries, events, *, products=PRODUCTS, connection=None, vectors=None, **config):
+def mine(folder, queries, events, *, products=PRODUCTS, connection=None, vectors=None, num_threads=2, **config):
     write_index(folder, products)
     clicks = write_lines(folder / "clicks.jsonl", events)
     asked = write_lines(folder / "queries.jsonl", queries)
-    return mine_logs(folder, clicks=clicks, queries=asked, vectors=vectors, config=OPEN | config, connection=connection)
+    engine = {"connection": connection, "num_threads": num_threads}
+    return mine_logs(folder, clicks=clicks, queries=asked, vectors=vectors, config=OPEN | config, **engine)
 
 
 def rows_of(folder, name):
@@ -159,10 +160,10 @@ def test_rows_in_are_rows_out_and_dropped(tmp_path, seed):
 
 def test_a_shuffled_log_and_more_threads_give_the_same_bytes(tmp_path):
     catalog, queries, events = random_log(3)
-    mine(tmp_path / "one", queries, events, products=catalog, threads=1)
+    mine(tmp_path / "one", queries, events, products=catalog, num_threads=1)
     random.Random(1).shuffle(queries)
     random.Random(2).shuffle(events)
-    mine(tmp_path / "four", queries, events, products=catalog, threads=4)
+    mine(tmp_path / "four", queries, events, products=catalog, num_threads=4)
     assert digests(tmp_path / "one") == digests(tmp_path / "four")
     assert (tmp_path / "one" / "logs.json").read_bytes() == (tmp_path / "four" / "logs.json").read_bytes()
 
@@ -308,7 +309,7 @@ def test_blocks_keep_novel_queries_out_of_training(tmp_path):
         ({"bias_mode": "all"}, "expected one of ips, coec, none"),
         ({"min_clients": "five"}, "expected int"),
         ({"actions": "look=see"}, "expected one of impression"),
-        ({"memory_limit": "lots"}, "memory_limit=lots"),
+        ({"min_propensity": 0.0}, "min_propensity=0.0; expected above 0"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(tmp_path, config, message):

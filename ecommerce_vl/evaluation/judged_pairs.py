@@ -47,10 +47,10 @@ def measure(
     for trigger, recall in positives:
         query, answer = (recall, trigger) if reverse else (trigger, recall)
         answers.setdefault(query, set()).add(answer)
+    picture_of = dict(zip(products.ids, pictures or [None] * len(products), strict=True))
+    differ = lambda one, other: picture_of[one] is None or picture_of[one] != picture_of[other]
     right = {
-        row_of[name]: [
-            row_of[other] for other in others if other in row_of and not _same(pictures, row_of, name, other)
-        ]
+        row_of[name]: [row_of[other] for other in others if other in row_of and differ(name, other)]
         for name, others in answers.items()
         if name in row_of
     }
@@ -95,9 +95,3 @@ def _ranked(products, z_query_NxD, z_gallery_NxD, asked: Mapping[int, list[int]]
         values = metrics.by_name(relevance, num_relevant=num_relevant[span], names=METRICS)
         blocks.append(values | {f"tie_rate@{TIE_CUTOFF}": tied})
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-
-
-def _same(pictures: Sequence[bytes | None] | None, row_of: Mapping[str, int], one: str, other: str) -> bool:
-    return (
-        pictures is not None and pictures[row_of[one]] is not None and pictures[row_of[one]] == pictures[row_of[other]]
-    )

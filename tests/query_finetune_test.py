@@ -9,11 +9,14 @@ import ecommerce_vl as vl
 from configs import query_finetune, query_retrieval
 from ecommerce_vl import weights
 from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.data.query_pairs import asked_in
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.evaluation.quick import measure
 from ecommerce_vl.exporting.vectors import export_vectors
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.initial import kept
 from ecommerce_vl.training.loop import FINISHED, train
+from ecommerce_vl.training.writer import read_metrics
 
 
 def config_of(variant, data, **changes):
@@ -44,8 +47,15 @@ def test_a_run_is_fine_tuned_with_ids_and_exported(sample_data, pretrained, tmp_
     changes = {"init.run": str(pretrained), "embed_dim": 64, "joint.width": 96}  # the run's sizes win
     config = weights.resolve(config_of(query_finetune, sample_data, **changes), workdir)
     assert (config["embed_dim"], config["joint"]["width"]) == (8, 16)
-    initial, lines = partial(weights.initial, config), []
-    assert train(config, workdir, build_system=build_system, initial=initial, log=lines.append) == FINISHED
+    config["evaluate"] |= {"every_steps": 100, "products": 30}
+    initial, lines, seen = partial(weights.initial, config), [], []
+
+    def noted(vectors, keys, answers):
+        seen.append((vectors, answers))
+        return measure(vectors, keys, answers)
+
+    rooms = {"build_system": build_system, "initial": initial, "measure": noted, "log": lines.append}
+    assert train(config, workdir, **rooms) == FINISHED
     assert any("at random begin" in line and "recall/table" in line for line in lines)
 
     encoder, before = vl.load(workdir, log=lines.append), vl.load(pretrained)
@@ -54,6 +64,20 @@ def test_a_run_is_fine_tuned_with_ids_and_exported(sample_data, pretrained, tmp_
     moved = np.abs(blocks - given["joint/transformer/blocks/attn/query/kernel"]).max(axis=(1, 2))
     assert moved[0] == 0 < moved[1], "the lower half stays"
     np.testing.assert_array_equal(encoder.params["joint"]["token"], given["joint/token"])
+    assert any("eval/query/product/hit@10" in row for row in read_metrics(workdir))
+    asked = asked_in(PreparedData(sample_data), "derived", split="validation")
+    held_out = PreparedData(sample_data).records("validation")
+    expected = {
+        "query": encoder.embed_queries(sorted({query for query, _ in asked})),
+        "product": encoder.embed_products([held_out[row] for row in range(len(held_out))]),  # with their ids
+    }
+    vectors, answers = seen[-1]
+    assert len(answers) == len(vectors["query"]) == 30 and all(answers) and len(vectors["product"]) > 10
+    for view, found in vectors.items():
+        if view in expected:
+            gap = np.abs(found[:, None] - expected[view][None]).max(axis=2).min(axis=1)
+            assert (gap < 2e-5).all(), view
+
     rows = PreparedData(sample_data).records("train")
     records = [rows[row] for row in range(40)]
     own = encoder.embed_products(records)

@@ -50,7 +50,7 @@ class QueryPairs:
         for name in ("known", "keywords", "id_rows"):
             if options.get(name, 0) < 0:
                 raise ValueError(f"data.{name} is {options[name]}; expected at least 0, which is none")
-        where, table = _read(data, options["queries"])
+        where, table = _read(data, options["queries"], split="train")
         index = data.index
         at = pc.index_in(table["product_id"], value_set=index["id"])
         usable = pc.fill_null(pc.equal(pc.take(index["split"], at), "train"), False)
@@ -189,10 +189,19 @@ class ToQueryBatch:
         return {"query": query, "product": product, "weight": weight, "known": known, "valid": product.pop("valid")}
 
 
-def _read(data: PreparedData, queries: str) -> tuple[str, pa.Table]:
-    """(where from, table of query, product_id, weight, clicks)."""
+def asked_in(data: PreparedData, queries: str, *, split: str) -> list[tuple[str, str]]:
+    """(query, product id) of the pairs of a split, by `config.data.queries`, sorted; none where no log was mined."""
+    if not queries and not (data.folder / FILE).exists():
+        return []
+    table = _read(data, queries, split=split)[1]
+    in_split = pc.is_in(table["product_id"], value_set=pa.array(data.rows(split)["id"], pa.string()))
+    return sorted({(row["query"], row["product_id"]) for row in table.filter(in_split).to_pylist()})
+
+
+def _read(data: PreparedData, queries: str, *, split: str) -> tuple[str, pa.Table]:
+    """(where from, table of query, product_id, weight, clicks) of a split; a file of queries is of all splits."""
     if queries == DERIVED:
-        return "derived from titles and attributes", _table(derived_queries(data.records("train")))
+        return "derived from titles and attributes", _table(derived_queries(data.records(split)))
     if queries:
         return queries, _table(_lines(Path(queries)))
     file = data.folder / FILE
@@ -202,7 +211,7 @@ def _read(data: PreparedData, queries: str) -> tuple[str, pa.Table]:
             "queries (--config.data.queries=FILE), or derive them from the products (--config.data.queries=derived)"
         )
     table = pq.read_table(file, columns=["query_key", "query", "product_id", "weight", "clicks", "split"])
-    table = table.filter(pc.equal(table["split"], "train")).drop_columns("split")
+    table = table.filter(pc.equal(table["split"], split)).drop_columns("split")
     return "click log", table
 
 

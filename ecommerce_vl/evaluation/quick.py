@@ -6,7 +6,7 @@ product's category differ: here they are the other products of the sample, witho
 group. It uses no device: inside a training of several processes each of them must be free to call it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,13 +18,22 @@ TEMPERATURE = 0.07
 _SCORES_PER_UNIT = 1_000_000
 
 
-def measure(vectors: Mapping[str, np.ndarray], keys: Mapping[str, np.ndarray]) -> dict[str, float]:
+def measure(
+    vectors: Mapping[str, np.ndarray], keys: Mapping[str, np.ndarray], answers: Sequence[Sequence[int]] = ()
+) -> dict[str, float]:
     """ "task/setting/metric" -> value.
 
-    Shapes: vectors[view] (N, D) unit rows, NaN where a product lacks the view; keys "catalog", "group", "category":
-    int (N,), negative where unknown. A task whose views or labels are missing is left out.
+    Shapes: vectors[view] (N, D) unit rows, NaN where a product lacks the view, but "query" (Q, D), of words whose right
+    products are the rows answers[q]; keys "catalog", "group", "category": int (N,), negative where unknown. A task
+    whose views or labels are missing is left out.
     """
     found = {}
+    if answers:
+        relevance = np.zeros((len(answers), len(vectors["product"])), bool)
+        for row, right in zip(relevance, answers, strict=True):
+            row[list(right)] = True
+        hits = _hits_of(_cosines(vectors["query"], vectors["product"]), relevance)
+        found |= {f"query/product/hit@{k}": value for k, value in hits.items()}
     for name, query, document in (("i2t", "image", "text"), ("t2i", "text", "image")):
         if query in vectors and document in vectors:
             hits = _hits(vectors[query], vectors[document], _labels(keys["catalog"]))
@@ -50,9 +59,14 @@ def _cosines(queries_NxD: np.ndarray, documents_MxD: np.ndarray) -> np.ndarray:
 def _hits(queries_NxD: np.ndarray, documents_NxD: np.ndarray, labels: np.ndarray) -> dict[int, float]:
     asks, answers = (np.isfinite(rows).all(axis=1) for rows in (queries_NxD, documents_NxD))
     asks &= np.isin(labels, labels[answers])
-    order = np.argsort(-_cosines(queries_NxD[asks], documents_NxD[answers]), axis=1, kind="stable")[:, : max(CUTOFFS)]
-    relevance = labels[asks][:, None] == labels[answers][order]
-    return {k: float(metrics.hit(relevance, k=k).mean()) for k in CUTOFFS}
+    relevance = labels[asks][:, None] == labels[answers]
+    return _hits_of(_cosines(queries_NxD[asks], documents_NxD[answers]), relevance)
+
+
+def _hits_of(scores_QxN: np.ndarray, relevance_QxN: np.ndarray) -> dict[int, float]:
+    order = np.argsort(-scores_QxN, axis=1, kind="stable")[:, : max(CUTOFFS)]
+    ranked = np.take_along_axis(relevance_QxN, order, axis=1)
+    return {k: float(metrics.hit(ranked, k=k).mean()) for k in CUTOFFS}
 
 
 def _neighbours_top1(vectors_NxD: np.ndarray, category: np.ndarray, related: list[np.ndarray]) -> float | None:

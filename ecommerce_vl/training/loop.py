@@ -165,8 +165,7 @@ def _train(
     evaluate_every = config["evaluate"]["every_steps"] if measure else 0
     evaluate = evaluate_every and QuickEvaluation(
         data,
-        num_products=config["evaluate"]["products"],
-        batch_size=batch_size,
+        config,
         pipeline=pipeline,
         tokenizer=tokenizer,
         system=system,

@@ -22,7 +22,8 @@ def whole(tiny_config, tmp_path_factory):
     config["evaluate"] = {"every_steps": 2, "products": 9}
     lines, seen = [], []
 
-    def noted(vectors, keys):
+    def noted(vectors, keys, answers):
+        assert answers == []  # e-CLIP embeds no queries
         seen.append((vectors, keys))
         return measure(vectors, keys)
 
@@ -124,6 +125,15 @@ def test_the_values_are_those_of_the_definitions():
     for name, value in expected.items():
         assert 0.05 < value < 0.99, f"{name} would be right by chance"
         assert found[name] == pytest.approx(value, abs=1e-12), name
+
+
+def test_words_are_asked_for_their_products():
+    at = lambda *angles: np.array([[np.cos(a), np.sin(a)] for a in angles], np.float32)
+    products = at(*(0.1 * n for n in range(15)))
+    keys = {name: np.full(15, -1) for name in ("catalog", "group", "category")}
+    found = measure({"product": products, "query": at(0.0, 0.31, 1.4)}, keys, [[0, 9], [2, 14], [1]])
+    # The first finds its product, the second after one other, the third not among ten.
+    assert found == {"query/product/hit@1": pytest.approx(1 / 3), "query/product/hit@10": pytest.approx(2 / 3)}
 
 
 def test_what_has_no_labels_or_views_is_left_out():

@@ -39,6 +39,7 @@ def get_config(size: str = "base") -> ConfigDict:
     config.label_mode = "catalog"  # one_hot (CLIP), catalog (listings of one product are positives), mask
     config.catalog_alpha = 1.0  # weight of another listing of the same product against the row's own
     config.loss = ConfigDict()
+    config.loss.objective = "softmax"  # InfoNCE; or sigmoid (SigLIP), with a learned bias
     config.loss.impl = "gather"  # all texts on every device; "ring" passes them round, in far less memory
     config.loss.chunk_rows = 0  # rows of similarities at a time, computed again backwards; 0 holds all
     config.loss.span = 0  # rows of the batch that meet; 0: all; batch_size / K is what K micro-batches would see

@@ -30,6 +30,7 @@ class DualEncoder(nnx.Module):
     """Two towers, a projection each, and the learned log-scale of the similarities (CLIP, 2103.00020).
 
     Args:
+      logit_bias: what is added to similarities at the start of a sigmoid loss (SigLIP, 2303.15343); None for none.
       image, text: of the towers; None leaves one out, and `encode_…` of it fails.
       image_projection, text_projection: "linear" has no bias, "affine" has one, "none" leaves the pooled state as it
         is, whose width is then that of the space.
@@ -44,6 +45,7 @@ class DualEncoder(nnx.Module):
         temperature_init: float,
         image_projection: str = "linear",
         text_projection: str = "linear",
+        logit_bias: float | None = None,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
@@ -62,6 +64,7 @@ class DualEncoder(nnx.Module):
         self.image_projection = projection("image", image_projection, image)
         self.text_projection = projection("text", text_projection, text)
         self.logit_scale = nnx.Param(jnp.asarray(math.log(1 / temperature_init), jnp.float32))
+        self.logit_bias = None if logit_bias is None else nnx.Param(jnp.asarray(logit_bias, jnp.float32))
 
     def encode_image(self, image_BxHxWx3: jax.Array, keys_B: jax.Array | None = None) -> jax.Array:
         """Unit vectors (B,D) float32 of uint8 pictures."""

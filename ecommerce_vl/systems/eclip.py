@@ -18,6 +18,7 @@ from ecommerce_vl.losses.contrastive import candidate_loss, check_sweep
 from ecommerce_vl.models.dual import DualEncoder, unit
 from ecommerce_vl.systems.encoders import VIEWS, dual_encoder, row_keys
 
+OBJECTIVES = ("softmax", "sigmoid")
 LABEL_MODES = ("one_hot", "catalog", "mask")
 # What the rows and columns of the loss are here.
 NAMES = {"row_top1": "i2t_top1", "column_top1": "t2i_top1", "row_rank": "image_rank", "column_rank": "text_rank"}
@@ -43,7 +44,9 @@ class EClip:
     def __init__(self, config, *, vocab_size: int, special_ids: Mapping[str, int]):
         one_of("label_mode", config["label_mode"], LABEL_MODES)
         loss = config["loss"]
-        self.rule = Rule(label_mode=config["label_mode"], alpha=config["catalog_alpha"], span=loss["span"])
+        one_of("loss.objective", loss["objective"], OBJECTIVES)
+        labels = {"label_mode": config["label_mode"], "alpha": config["catalog_alpha"]}
+        self.rule = Rule(kind=loss["objective"], span=loss["span"], **labels)
         self.sweep = {name: loss[name] for name in ("impl", "chunk_rows")}
         check_sweep(**self.sweep)
         self.config, self.vocab_size = config, vocab_size
@@ -68,8 +71,9 @@ class EClip:
         """The catalog-labelled InfoNCE of the global batch; rows without a picture or a title do not count."""
         valid_B = batch["valid"] & batch["has_image"] & batch["has_text"]
         texts = Candidates(encoded["text"], batch["catalog_key"], valid_B)
-        scale = model.logit_scale[...]
-        loss, found = candidate_loss(encoded["image"], texts, scale, rule=self.rule, mesh=mesh, **self.sweep)
+        scale, bias = model.logit_scale[...], None if model.logit_bias is None else model.logit_bias[...]
+        how = {"rule": self.rule, "mesh": mesh, **self.sweep}
+        loss, found = candidate_loss(encoded["image"], texts, scale, bias=bias, **how)
         metrics = {NAMES.get(name, name): value for name, value in found.items()}
         return loss, metrics | {"logit_scale": jnp.exp(scale)}, extra
 

@@ -19,6 +19,7 @@ DTYPES = ("auto", "float32", "bfloat16")
 VIEWS = ("image", "text", "product")
 BLOCKS = ("width", "depth", "heads", "mlp_ratio", "drop_path", "remat")  # fields of a tower, and of the joint encoder
 PIXELS = ("patch_size", "stem", "mean", "std")  # fields of `config.image` that every reader of pictures has
+SIGMOID_BIAS = -10.0  # SigLIP, 2303.15343
 
 
 def dual_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> DualEncoder:
@@ -33,10 +34,16 @@ def dual_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> DualEncoder:
         | {"vocab_size": vocab_size, **published(text, "padding")},
         embed_dim=config["embed_dim"],
         temperature_init=config["temperature_init"],
+        logit_bias=logit_bias(config),
         **{f"{name}_projection": config.get(name, {}).get("projection", "linear") for name in ("image", "text")},
         dtype=compute_dtype(config["dtype"]),
         rngs=rngs,
     )
+
+
+def logit_bias(config) -> float | None:
+    """What a sigmoid loss adds to similarities at its start, since nearly all pairs are negatives; else None."""
+    return SIGMOID_BIAS if config.get("loss", {}).get("objective") == "sigmoid" else None
 
 
 def joint_encoder(config, *, vocab_size: int, rngs: nnx.Rngs, adapt: bool = False) -> JointEncoder:

@@ -52,7 +52,6 @@ from ecommerce_vl.systems.masking import Chosen, Vocabulary, choose, replace_wor
 VIEWS = (*encoders.VIEWS, "query")
 OBJECTIVES = ("am_softmax", "softmax", "sigmoid")
 TEMPERATURES = (0.01, 1.0)  # between which the learned one stays
-SIGMOID_BIAS = -10.0  # at the start (SigLIP, 2303.15343)
 NEAR = 0.95  # cosine of two patches that count as one
 # What the rows and columns of the loss are here.
 NAMES = {"row_top1": "q2p_top1", "column_top1": "p2q_top1", "row_rank": "query_rank", "column_rank": "product_rank"}
@@ -147,7 +146,7 @@ class QueryRetrieval:
             cross=CrossEncoder(width, **cross, dtype=dtype, rngs=rngs) if matched else None,
             heads=heads,
             logit_scale=-math.log(config["temperature_init"]),
-            logit_bias=SIGMOID_BIAS if config["loss"]["objective"] == "sigmoid" else None,
+            logit_bias=encoders.logit_bias(config),
             dtype=dtype,
             rngs=rngs,
             recall=RecallHead(config["embed_dim"], id_rows=self.id_rows, rngs=rngs) if self.id_rows else None,

@@ -36,7 +36,7 @@ def of_today(config: Mapping[str, Any]) -> dict[str, Any]:
     if MARK not in config.get("optimizer", {MARK: ""}):
         config["optimizer"][MARK] = "cosine"
         if config["system"] == "eclip":
-            config["loss"]["span"] = 0
+            config["loss"] |= {"span": 0, "objective": "softmax"}
         if config["system"] == "query_retrieval" and config["loss"]["both"]:
             config["weights"]["qpc"] *= 0.5  # it was their mean
     return config

@@ -1,5 +1,7 @@
 """e-CLIP as a system: missing modalities, the product view, the clamp, and the same step on any mesh."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -138,3 +140,19 @@ def test_a_wrong_choice_is_named_with_what_there_is(tiny_config, room, field, va
     config = tiny_config | ({field: value} if room is None else {room: tiny_config[room] | {field: value}})
     with pytest.raises(ValueError, match=f"{field} is '{value}'; expected one of"):
         build_system(config, vocab_size=10).build(nnx.Rngs(0))
+
+
+def test_the_sigmoid_objective_is_that_of_siglip(tiny_config, batch):
+    """mean_i sum_j softplus(-z_ij (e^s cos_ij + b)), z = 1 for a product's own pair and -1 for all others."""
+    config = copy.deepcopy(tiny_config)
+    config["label_mode"], config["loss"]["objective"] = "one_hot", "sigmoid"
+    system = build_system(config, vocab_size=400)
+    model = system.build(nnx.Rngs(0))
+    assert float(model.logit_bias[...]) == -10
+    encoded = jax.jit(lambda rows: system.encode(model, rows, jax.random.key(0)))(batch)
+    mesh = mesh_of(2, 1)
+    loss, metrics, _ = jax.jit(lambda encoded: system.contrast(model, encoded, batch, {}, mesh))(encoded)
+    logits = float(metrics["logit_scale"]) * np.asarray(encoded["image"]) @ np.asarray(encoded["text"]).T - 10
+    signs = 2 * np.eye(ROWS) - 1
+    assert float(loss) == pytest.approx(np.logaddexp(0, -signs * logits).sum(axis=1).mean(), rel=1e-5)
+    assert float(metrics["i2t_top1"]) == pytest.approx((np.diag(logits) > (logits - 99 * np.eye(ROWS)).max(1)).mean())

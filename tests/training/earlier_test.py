@@ -41,7 +41,7 @@ def before(today):
         take(config, key)
     take(config, "optimizer.lr_decay")
     if config["system"] == "eclip":
-        take(config, "loss.span")
+        take(config, "loss.span"), take(config, "loss.objective")
     return config
 
 

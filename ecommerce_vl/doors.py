@@ -76,7 +76,10 @@ def _flag_message(error: Exception, argv: list[str]) -> str:
             return _config_failed(value, _last_line(reason))
         if "as a ConfigDict" in reason:
             return f"--{name} is {value!r}; expected a group of keys, to be set one by one as --{name}.KEY=VALUE"
-        expected = flags.FLAGS[name].flag_type() if name in flags.FLAGS else f"another value: {_last_line(reason)}"
+        expected = f"another value: {_last_line(reason)}"
+        if name in flags.FLAGS:
+            choices = getattr(flags.FLAGS[name].parser, "enum_values", None)
+            expected = f"one of {', '.join(choices)}" if choices else flags.FLAGS[name].flag_type()
         return f"--{name} is {value!r}; expected {expected}"
     if isinstance(error, (KeyError, AttributeError)) and (key := _config_key(text, argv)):
         return key

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import NamedSharding
@@ -269,6 +270,42 @@ class Encoder:
         weight = 1.0 if text_weight is None else text_weight
         sum_NxD = vectors["image"] + weight * np.nan_to_num(vectors["text"])
         return sum_NxD / np.maximum(np.linalg.norm(sum_NxD, axis=1, keepdims=True), 1e-12)
+
+    def program(self, view: str) -> tuple[Callable[..., jax.Array], dict[str, tuple[tuple[int, ...], str]]]:
+        """A function of named arrays that gives unit vectors (B,D) float32, and {name: (shape behind B, dtype)}.
+
+        Args:
+          view: one of `views`. Pictures are as `pipeline` gives them, words as the tokenizer does; a product that has
+            neither gets a vector without a meaning.
+        """
+        size = self.pipeline.size
+        picture = {"image": ((size, size, 3), "uint8")}
+        tokenizer = self._query_tokenizer if view == "query" else self.tokenizer
+        length = tokenizer.max_length if tokenizer else 1
+        words = {"text_ids": ((length,), "int32"), "text_mask": ((length,), "bool")}
+        both = picture | {"has_image": ((), "bool")} | words | ({"id_row": ((), "int32")} if self._id_rows else {})
+        inputs = {"image": picture, "text": words, "query": words, "product": both}[view]
+        graphdef, _ = define_model(self._system)
+
+        def embed(**given: jax.Array) -> jax.Array:
+            B = next(iter(given.values())).shape[0]
+            absent = {name: jnp.zeros((B, *shape), dtype) for name, (shape, dtype) in both.items() if name not in given}
+            batch = absent | given
+            batch["has_text"] = batch["text_mask"].any(axis=1)
+            if view == "image":
+                batch["has_image"] = jnp.ones(B, bool)
+            if view != "product":
+                batch.pop("id_row", None)
+            return self._system.embed(nnx.merge(graphdef, self.params), batch, (view,))[view]
+
+        return embed, inputs
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """What it has vectors of: "image", "text", "product", "query"."""
+        own = ("image", "text") if len(self.modalities) == 2 else self.modalities
+        both = ("product",) if len(self.modalities) == 2 else ()
+        return (*own, *both, *(("query",) if self._query_tokenizer else ()))
 
     def _run(self, images, texts, *, views, product_ids=None, strict=False) -> dict[str, np.ndarray]:
         out = {view: np.full((len(texts), self.dim), np.nan, np.float32) for view in views}

@@ -8,6 +8,11 @@ search page, and _SUCCESS last. The same command after an interruption makes onl
 --refresh=OLD copies the vectors of products whose title and picture are those of an earlier export of the same model.
 --index=KIND adds VECTORS/index/KIND, an approximate index, with its recall against exact search; see
 docs/query_retrieval.md. It may be added to vectors that are there already.
+
+    python -m ecommerce_vl.export --workdir=RUN --model=stablehlo --out=MODEL
+
+writes the model instead: StableHLO programs, or with --model=hugging_face the folder that a run began with
+(config.init.dual), with its trained weights. See docs/weights.md.
 """
 
 from __future__ import annotations
@@ -20,10 +25,12 @@ from ecommerce_vl import doors
 
 WORKDIR = flags.DEFINE_string("workdir", None, "run directory of the trained system")
 PRETRAINED = flags.DEFINE_string("pretrained", None, "instead of a run, a folder of Hugging Face, or an id of the hub")
-DATA = flags.DEFINE_string("data", None, "folder that prepare wrote", required=True)
+DATA = flags.DEFINE_string("data", None, "folder that prepare wrote")
+MODEL = flags.DEFINE_enum("model", None, ["stablehlo", "hugging_face"], "write the model, in place of vectors")
+flags.mark_flags_as_mutual_exclusive(["data", "model"], required=True)
 flags.mark_flags_as_mutual_exclusive(["workdir", "pretrained"], required=True)
 SPLIT = flags.DEFINE_enum("split", "all", ["all", "train", "validation", "test"], "which products")
-OUT = flags.DEFINE_string("out", None, "folder for the vectors", required=True)
+OUT = flags.DEFINE_string("out", None, "folder for the vectors, or the model", required=True)
 THUMBNAILS = flags.DEFINE_bool("thumbnails", True, "small pictures beside the vectors, for the search page")
 REFRESH = flags.DEFINE_string("refresh", None, "vectors of an earlier export; unchanged products are copied from it")
 INDEX = flags.DEFINE_string("index", None, "an approximate index beside them: faiss-hnsw, faiss-ivf or usearch")
@@ -31,19 +38,21 @@ OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace what another model or
 
 
 def main() -> None:
-    import ecommerce_vl as vl
     from ecommerce_vl.data.prepared import PreparedData
     from ecommerce_vl.exporting import index, refresh
     from ecommerce_vl.exporting.reader import ExportedVectors
     from ecommerce_vl.exporting.vectors import export_vectors
     from ecommerce_vl.progress import Progress
 
-    data, out = PreparedData(DATA.value), Path(OUT.value)
+    out = Path(OUT.value)
+    if MODEL.value:
+        return write_model(out)
+    data = PreparedData(DATA.value)
     if INDEX.value:
         index.require_library(INDEX.value)
     if REFRESH.value:
         refresh.require_other_folder(Path(REFRESH.value), out)
-    encoder = vl.from_pretrained(PRETRAINED.value) if PRETRAINED.value is not None else vl.load(WORKDIR.value)
+    encoder = the_encoder()
     earlier = ExportedVectors(REFRESH.value) if REFRESH.value else None
     manifest = export_vectors(
         refresh.RefreshingEncoder(encoder, earlier) if earlier else encoder,
@@ -62,6 +71,31 @@ def main() -> None:
         print_refresh(refresh.count(earlier, ExportedVectors(out)), Path(REFRESH.value))
     if INDEX.value:
         add_index(encoder, data, ExportedVectors(out), kind=INDEX.value)
+
+
+def the_encoder():
+    import ecommerce_vl as vl
+
+    return vl.from_pretrained(PRETRAINED.value) if PRETRAINED.value is not None else vl.load(WORKDIR.value)
+
+
+def write_model(out: Path) -> None:
+    from ecommerce_vl import weights
+    from ecommerce_vl.exporting import hugging_face, stablehlo
+
+    encoder = the_encoder()
+    if MODEL.value == "hugging_face":
+        folder, tensors = weights.restored(encoder.config, encoder.params)
+        size = encoder.pipeline.size
+        hugging_face.write_folder(tensors, folder.path, out, image_size=size, overwrite=OVERWRITE.value)
+        print(f"wrote    {out} ({len(tensors)} tensors of a {folder.kind}, pictures of {size} pixels)")
+        return
+    made = stablehlo.write_programs(encoder, out, overwrite=OVERWRITE.value)
+    for program in made["programs"].values():
+        inputs = ", ".join(f"{name} {tuple(one['shape'])} {one['dtype']}" for name, one in program["inputs"].items())
+        print(f"program  {program['file']}: {inputs} -> {tuple(program['output'])} float32".replace("'", ""))
+    print(f"space    {made['space_id']}, {made['dims']} dimensions; readable by JAX until {made['readable_until']}")
+    print(f"wrote    {out}")
 
 
 def add_index(encoder, data, exported, *, kind: str) -> None:

@@ -1,4 +1,4 @@
-"""Weights in: Hugging Face folders (config.json, safetensors, tokenizer.json), to begin a run or to be a model.
+"""Weights in and out: Hugging Face folders (config.json, safetensors, tokenizer.json), to begin a run or to be a model.
 
 `config.init` names folders by what they are for: `text`, `image` (a tower each), `dual` (both, with their projections)
 or `joint` (BERT's blocks and words under the joint encoder); or `run`, a run directory of ours to be fine-tuned. What a
@@ -23,7 +23,7 @@ from ecommerce_vl.data.tokenizer import load_tokenizer
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.models.pretrained import FAMILIES
 from ecommerce_vl.models.pretrained.family import Family
-from ecommerce_vl.models.pretrained.table import Row, convert, under
+from ecommerce_vl.models.pretrained.table import Row, convert, restore, under
 from ecommerce_vl.training.workdir import read_config
 
 PARTS = ("image", "text", "dual", "joint", "run")
@@ -255,6 +255,29 @@ def initial(
     if found and (fresh := sorted(set(shapes) - set(found))):
         log(f"init     at random begin {', '.join(fresh)}")
     return found
+
+
+def restored(config: Mapping[str, Any], params: Any) -> tuple[Folder, dict[str, np.ndarray]]:
+    """The folder that a run began with, and its tensors with what the run has made of them.
+
+    Args:
+      config: of the run, with `init.dual`.
+      params: of the run, nested.
+
+    Errors: UserError for a run that did not begin with a published dual encoder, or whose folder is gone.
+    """
+    from ecommerce_vl.training.sharding import by_path
+
+    init = named(config)
+    if set(init) != {"dual"}:
+        began = ", ".join(f"{part}={name}" for part, name in init.items()) or "at random"
+        raise UserError(
+            f"this {config['system']} began with {began}; expected one with config.init.dual, since only the "
+            "shapes of published dual encoders (CLIP, SigLIP) are classes of transformers; export StableHLO instead"
+        )
+    folder = Folder(init["dual"])
+    arrays = folder.family.fold({path: np.asarray(leaf) for path, leaf in by_path(params).items()})
+    return folder, restore(rows_of(folder.family, "dual", config), arrays, folder.tensors())
 
 
 def rows_of(family: Family, part: str, config: Mapping[str, Any]) -> tuple[Row, ...]:

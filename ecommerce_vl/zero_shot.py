@@ -50,7 +50,7 @@ class ZeroShot:
 
     def embed(self, model: DualEncoder, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
         """Unit vectors (B,D) float32 of each view; zeros of a modality that the model cannot read."""
-        nothing = jnp.zeros((len(batch["has_image"]), self.config["embed_dim"]))
+        nothing = jnp.zeros((batch["has_image"].shape[0], self.config["embed_dim"]))
         image, text = nothing, nothing
         if model.image is not None and views != ("text",):
             image = model.encode_image(batch["image"])

@@ -179,7 +179,7 @@ def test_the_commands_of_a_page_work_in_their_order(page, places, tmp_path):
 
 def test_the_readme_shows_every_door():
     found = commands_to_run(README)
-    assert [re.search(r"ecommerce_vl\.(\w+)", line)[1] for line in found] == ["prepare", *DOORS]
+    assert tuple(dict.fromkeys(re.search(r"ecommerce_vl\.(\w+)", line)[1] for line in found)) == DOORS
 
 
 @pytest.mark.slow

@@ -41,6 +41,16 @@ def test_refusals_are_one_sentence(vectors, sample_data, tmp_path):
         assert done.stderr.startswith("export: ") and len(done.stderr.splitlines()) == 1
 
 
+def test_what_is_to_be_written_is_told_once(tmp_path, sample_data):
+    for flags, expected in (
+        ((), "expected one of --data and --model, found neither"),
+        ((f"--data={sample_data}", "--model=stablehlo"), "expected one of --data and --model, found both"),
+        (("--model=onnx",), "--model is 'onnx'; expected one of stablehlo, hugging_face"),
+    ):
+        done = run("export", "--workdir=RUN", f"--out={tmp_path / 'out'}", *flags)
+        assert done.returncode == 1 and expected in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 def test_a_refresh_says_what_it_kept_and_an_index_what_it_finds(vectors, sample_data, tmp_path):
     pytest.importorskip("usearch")
     out = tmp_path / "again"

@@ -85,7 +85,7 @@ class QueryProductTowers(nnx.Module):
             cls_BxW = states_BxLxW[:, 0]  # the tokenizer's own first symbol
         else:
             there_B = text_mask_BxL.any(axis=1)
-            absent_B = jnp.zeros(len(text_ids_BxL), bool)
+            absent_B = jnp.zeros(text_ids_BxL.shape[0], bool)
             states = self.joint(
                 None, text_ids_BxL, text_mask_BxL, has_image_B=absent_B, has_text_B=there_B, keys_B=keys_B
             )

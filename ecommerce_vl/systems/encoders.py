@@ -98,7 +98,7 @@ def embed_views(
 
     All views have the same positions, so that a product without a picture has, to the bit, the vector of its text.
     """
-    absent_B = jnp.zeros(len(batch["text_ids"]), bool)
+    absent_B = jnp.zeros(batch["text_ids"].shape[0], bool)  # of any length, in a program for any batch
     hidden = {"image": {"has_text": absent_B}, "text": {"has_image": absent_B}, "product": {}}
     return {view: embed({**batch, **hidden[view]}) for view in views}
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ecommerce_vl.models.pretrained.family import Family, blocks
 from ecommerce_vl.models.pretrained.positions import bicubic, resampled
 from ecommerce_vl.models.pretrained.table import Row, dense, first_rows, matrix, norm, one_row, patches, scalar, under
@@ -60,4 +62,12 @@ def read(hf: Mapping[str, Any]) -> Family:
             "dual": {"embed_dim": hf.get("projection_dim", 512)},
         },
         rows={"image": under("", IMAGE, "vision_model."), "text": under("", TEXT, "text_model."), "dual": DUAL},
+        fold=_without_patch_bias,
     )
+
+
+def _without_patch_bias(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The bias of the patch projection, which training may have moved, as a part of the positions of all patches."""
+    bias, position = arrays["image/stem/projection/bias"], np.array(arrays["image/position"])
+    position[1:] += bias  # the first is that of [CLS]
+    return {**arrays, "image/stem/projection/bias": np.zeros_like(bias), "image/position": position}

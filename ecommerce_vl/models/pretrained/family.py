@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.models.pretrained.table import Row
@@ -27,11 +29,13 @@ class Family(NamedTuple):
       config: fields of ours that it decides: {"image": …, "text": …, "embed_dim": D}, a key a part that it has.
       rows: tables by part: "image", "text" (without a prefix), "dual" (the rest of a dual encoder), "joint".
       prefix: what may stand before every key of its tensors.
+      fold: our parameters -> the same model without what its tensors have no place for, for the way back.
     """
 
     config: dict[str, Any]
     rows: dict[str, tuple[Row, ...]]
     prefix: str = ""
+    fold: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] = dict
 
 
 def blocks(hf: Mapping[str, Any], **form: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Published weights into our parameters, by tables: our path <- their key, and what becomes of the array.
+"""Published weights into our parameters and back, by tables: our path <- their key, and what becomes of the array.
 
 A row whose key has `{}` is one of a stack: the layers are read in order and stacked first. Invariants: every tensor of
 the source is either used or returned by name; whatever is wrong is collected and raised together.
@@ -136,6 +136,42 @@ def convert(
         more = f"; and {len(mistakes) - SHOWN_MISTAKES} more" if len(mistakes) > SHOWN_MISTAKES else ""
         raise UserError(f"the weights of {source} do not fit: {'; '.join(mistakes[:SHOWN_MISTAKES])}{more}")
     return found, unused
+
+
+def restore(
+    rows: Sequence[Row], arrays: Mapping[str, np.ndarray], tensors: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Our parameters in the layout of the source: its tensors, float32, with what the rows name replaced.
+
+    Args:
+      arrays: ours, by path.
+      tensors: of the source, which give shapes, and what ours lack: further words, tensors that no row uses.
+
+    Errors: ValueError for a row of several keys, which cannot be told apart again, and for a parameter that is not zero
+      and has no place in the source.
+    """
+    found = {key: np.array(tensor, np.float32) for key, tensor in tensors.items()}
+    for row in under("", rows):
+        ours = np.asarray(arrays[row.ours], np.float32)
+        if not row.theirs:
+            if ours.any():
+                raise ValueError(f"{row.ours} is not zero, and the source has no place for it")
+            continue
+        if len(row.theirs) > 1:
+            raise ValueError(f"{row.ours} is a sum of {', '.join(row.theirs)}, which does not tell them")
+        key = row.theirs[0]
+        layers = [(key.format(layer), ours[layer]) for layer in range(len(ours))] if "{}" in key else [(key, ours)]
+        for name, array in layers:
+            read = row.read(found[name])
+            if row.fit is first_rows:
+                found[name][: len(array)] = array
+            elif row.read is same and array.shape != read.shape:
+                found[name] = array  # positions of another grid
+            else:
+                # Every `read` only moves or takes numbers: what it makes of their places tells where ours belong.
+                place = row.read(np.arange(found[name].size).reshape(found[name].shape))
+                found[name].flat[place] = array
+    return found
 
 
 def _matches(key: str) -> Callable[[str], bool]:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from ecommerce_vl.data.logs.mining import mine_logs
+from ecommerce_vl.data.logs.tables import ITEM_PAIRS
 
 OFF = {
     "category": {"category_level": "none"},
@@ -44,7 +45,7 @@ def mined(data: Path, clicks: str, queries: str | None, config: dict) -> set[fro
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "index.parquet").symlink_to((data / "index.parquet").resolve())
         mine_logs(Path(folder), clicks=clicks, queries=queries, config=config)
-        table = pq.read_table(Path(folder) / "item_pairs.parquet", columns=["trigger_id", "recall_id"])
+        table = pq.read_table(Path(folder) / ITEM_PAIRS, columns=["trigger_id", "recall_id"])
     return {frozenset(pair) for pair in zip(*(table[name].to_pylist() for name in table.column_names), strict=True)}
 
 

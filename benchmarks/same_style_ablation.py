@@ -17,7 +17,8 @@ import numpy as np
 import ecommerce_vl as vl
 from benchmarks.ablation import ablate, arguments
 from configs import same_style
-from ecommerce_vl.data.logs.mining import SUMMARY, TABLES, mine_logs
+from ecommerce_vl.data.logs import tables
+from ecommerce_vl.data.logs.mining import mine_logs
 from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.evaluation import embedding, judged_pairs
 
@@ -64,10 +65,10 @@ def mined_anew(arm: str, args) -> Path:
     folder = args.out / f"data-{arm}"
     folder.mkdir(parents=True, exist_ok=True)
     for file in args.data.iterdir():
-        own = file.name in (*TABLES, SUMMARY)
+        own = file.name in (*tables.SCHEMAS, tables.SUMMARY)
         if not own and not (folder / file.name).exists():
             (folder / file.name).symlink_to(file.resolve())
-    if not (folder / SUMMARY).exists():
+    if not (folder / tables.SUMMARY).exists():
         mine_logs(folder, clicks=args.clicks, queries=args.queries, config=MINING[arm])
     return folder
 

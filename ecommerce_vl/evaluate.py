@@ -75,8 +75,8 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
     """Measures the newest checkpoint, or that of `step`; returns the metrics."""
     import ecommerce_vl as vl
     from ecommerce_vl.data.item_pairs import held_out
+    from ecommerce_vl.data.logs.tables import QUERY_PAIRS
     from ecommerce_vl.data.prepared import PreparedData
-    from ecommerce_vl.data.query_pairs import FILE as QUERY_PAIRS
     from ecommerce_vl.evaluation import comparison, embedding, following, pair_files, report, slices, suite
     from ecommerce_vl.evaluation import queries as judged_queries
     from ecommerce_vl.evaluation.summary import summary

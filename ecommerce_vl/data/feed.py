@@ -14,9 +14,9 @@ import itertools
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from etils import epath
@@ -43,35 +43,32 @@ from ecommerce_vl.data.record import (
 from ecommerce_vl.data.values import as_text, is_missing
 from ecommerce_vl.errors import UserError
 
-FORMAT_OF = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".parquet": "parquet",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".txt": "tsv",
-    ".xml": "xml",
-    ".tar": "tar",
+
+class Format(NamedTuple):
+    """How files of a format are found, read and counted.
+
+    Args:
+      suffixes: of its files, which may have `.gz` behind them.
+      read: path -> rows.
+      count: path -> number of rows, where it is known without reading them.
+    """
+
+    suffixes: tuple[str, ...]
+    read: Callable[[str], Iterator[Row]]
+    count: Callable[[str], int] | None = None
+
+
+FORMATS = {
+    "jsonl": Format((".jsonl", ".ndjson"), json_lines.read, json_lines.count_rows),
+    "json": Format((".json",), json_lines.read_array_or_lines),
+    "parquet": Format((".parquet",), parquet.read, parquet.count_rows),
+    "csv": Format((".csv",), delimited.read, delimited.count_rows),
+    "tsv": Format((".tsv", ".txt"), delimited.read, delimited.count_rows),
+    "xml": Format((".xml",), merchant_xml.read),
+    "tar": Format((".tar",), webdataset.read),
+    "tfds": Format((), tfds_dataset.read, tfds_dataset.count_rows),
 }
-SUFFIXES = tuple(FORMAT_OF)
-READERS = {
-    "jsonl": json_lines.read,
-    "json": json_lines.read_array_or_lines,
-    "parquet": parquet.read,
-    "csv": delimited.read,
-    "tsv": delimited.read,
-    "xml": merchant_xml.read,
-    "tar": webdataset.read,
-    "tfds": tfds_dataset.read,
-}
-COUNTS = {
-    "jsonl": json_lines.count_rows,
-    "parquet": parquet.count_rows,
-    "csv": delimited.count_rows,
-    "tsv": delimited.count_rows,
-    "tfds": tfds_dataset.count_rows,
-}
+FORMAT_OF = {suffix: name for name, one in FORMATS.items() for suffix in one.suffixes}
 TFDS = "tfds:"
 PREFERRED_STEMS = ("products", "feed")  # of a folder that also holds logs and judgements
 SHOWN = 80  # characters of a value in `explain`
@@ -83,7 +80,7 @@ class FeedSource:
 
     Args:
       name: as it is shown to people.
-      format: one of `READERS`.
+      format: one of `FORMATS`.
       path: of the file; for TFDS "NAME:SPLIT".
       root: folder or bucket prefix that relative image links are relative to; "" where there is none.
     """
@@ -122,7 +119,7 @@ def read_rows(source: FeedSource) -> Iterator[Row]:
     """
     number = 0
     try:
-        for row in READERS[source.format](source.path):
+        for row in FORMATS[source.format].read(source.path):
             yield row
             number += 1
     except UserError:
@@ -154,7 +151,7 @@ def estimated_rows(source: FeedSource) -> int | None:
 
     Errors: UserError if the source is damaged as a whole.
     """
-    count = COUNTS.get(source.format)
+    count = FORMATS[source.format].count
     try:
         return count(source.path) if count else None
     except (OSError, pa.ArrowException):
@@ -240,15 +237,14 @@ def _files(name: str) -> list[str]:
     missing = next((one for one, paths in matches.items() if not paths), None)
     if missing is not None:
         raise UserError(
-            f"--feed: no product feed at {missing!r}; expected a file or folder with {', '.join(SUFFIXES)} "
+            f"--feed: no product feed at {missing!r}; expected a file or folder with {', '.join(FORMAT_OF)} "
             "(also .gz), tfds:NAME, or sample:2000. Check the path."
         )
     found = list(itertools.chain.from_iterable(matches.values()))
     for path in found:
         if not _format(path):
-            raise UserError(
-                f"--feed: {path} has the suffix {Path(path).suffix!r}; expected one of {', '.join(SUFFIXES)} (also .gz)"
-            )
+            known = f"{', '.join(FORMAT_OF)} (also .gz)"
+            raise UserError(f"--feed: {path} has the suffix {Path(path).suffix!r}; expected one of {known}")
     return found
 
 

@@ -17,12 +17,12 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ecommerce_vl.data.batches import Batch, Record, ToExample
+from ecommerce_vl.data.logs.tables import ITEM_PAIRS
 from ecommerce_vl.data.prepared import PreparedData, Records, digest_of
 from ecommerce_vl.data.sampling import Deck, Order, natural_order
 from ecommerce_vl.data.seed_model.agreement import LEFT_OUT, TOO_STRICT, agreeing
 from ecommerce_vl.errors import UserError, one_of
 
-FILE = "item_pairs.parquet"
 KINDS = ("clicks", "catalog", "group")
 RELATIONS = ("same_style", "same_product", "variant")
 WEIGHTS = ("loss", "order")
@@ -195,7 +195,7 @@ def styles(left_P: np.ndarray, right_P: np.ndarray, *, num_rows: int) -> np.ndar
 
 def held_out(data: PreparedData, *, split: str) -> list[tuple[str, str]] | None:
     """(trigger id, recall id) of the mined pairs of a split, None where no log was mined."""
-    file = data.folder / FILE
+    file = data.folder / ITEM_PAIRS
     if not file.exists():
         return None
     table = pq.read_table(file, columns=["trigger_id", "recall_id"], filters=[("split", "==", split)])
@@ -204,7 +204,7 @@ def held_out(data: PreparedData, *, split: str) -> list[tuple[str, str]] | None:
 
 def _mined(data: PreparedData, relations: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     """Rows (in the order of the train split), weights, and what they are, of the mined pairs of these relations."""
-    file = data.folder / FILE
+    file = data.folder / ITEM_PAIRS
     if not file.exists():
         raise UserError(
             f"{file} is missing: no click log was mined for this data; run prepare with --clicks=FILE, or draw from "

@@ -19,8 +19,7 @@ from ecommerce_vl.data import shards
 from ecommerce_vl.data.assembly import RUNNERS, assemble, shards_of
 from ecommerce_vl.data.curation import CurationSettings, curate
 from ecommerce_vl.data.ingest import IngestSettings, ingest
-from ecommerce_vl.data.logs.mining import SUMMARY as LOG_SUMMARY
-from ecommerce_vl.data.logs.mining import TABLES as LOG_TABLES
+from ecommerce_vl.data.logs import tables as log_tables
 from ecommerce_vl.data.logs.settings import from_config
 from ecommerce_vl.data.memory import is_memory
 from ecommerce_vl.data.prepared import SUMMARY, read_summary
@@ -35,7 +34,7 @@ FORMAT_VERSION = 4  # raise when the same feed and settings give other shards, s
 WORK = ".prepare"  # folder of a job under way, beside what it will become
 TABLES = ("index", "rejects", "repairs", "relations", "leaks", "conflicts", "placeholders")
 # What is made from a finished preparation, and worth nothing beside another one.
-OF_THE_SUMMARY = ("report.html", LOG_SUMMARY, *LOG_TABLES, "pairs.html")
+OF_THE_SUMMARY = ("report.html", log_tables.SUMMARY, *log_tables.SCHEMAS, "pairs.html")
 OF_THE_SUMMARY += (findings.SUMMARY, *findings.TABLES, "seed_model.html")
 INERT = ("num_workers", "memory_limit", "runner", "logs", "seed_model")  # settings that change no byte of the shards
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from ecommerce_vl.data.batches import Batch, ToExample
 from ecommerce_vl.data.derived_queries import derived_queries
+from ecommerce_vl.data.logs.tables import QUERY_KNOWN, QUERY_PAIRS
 from ecommerce_vl.data.logs.words import content_words, hash64, normalised
 from ecommerce_vl.data.prepared import PreparedData, Records, digest_of
 from ecommerce_vl.data.product_ids import id_row
@@ -28,7 +29,6 @@ from ecommerce_vl.data.seed_model.agreement import LEFT_OUT, TOO_STRICT, agreein
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.files import numbered_lines
 
-FILE, KNOWN = "query_pairs.parquet", "query_known.parquet"
 DERIVED = "derived"
 NO_KEY = -(2**31)  # fills lists of keys and words; `losses/candidates.py` knows the same
 LIMITS = (0.2, 5.0)  # of a pair's weight against the mean of its query
@@ -191,7 +191,7 @@ class ToQueryBatch:
 
 def asked_in(data: PreparedData, queries: str, *, split: str) -> list[tuple[str, str]]:
     """(query, product id) of the pairs of a split, by `config.data.queries`, sorted; none where no log was mined."""
-    if not queries and not (data.folder / FILE).exists():
+    if not queries and not (data.folder / QUERY_PAIRS).exists():
         return []
     table = _read(data, queries, split=split)[1]
     in_split = pc.is_in(table["product_id"], value_set=pa.array(data.rows(split)["id"], pa.string()))
@@ -204,11 +204,11 @@ def _read(data: PreparedData, queries: str, *, split: str) -> tuple[str, pa.Tabl
         return "derived from titles and attributes", _table(derived_queries(data.records(split)))
     if queries:
         return queries, _table(_lines(Path(queries)))
-    file = data.folder / FILE
+    file = data.folder / QUERY_PAIRS
     if not file.exists():
         raise UserError(
-            f"{data.folder} has no query pairs: {FILE} is missing; prepare it with --clicks=LOG, or name a file of "
-            "queries (--config.data.queries=FILE), or derive them from the products (--config.data.queries=derived)"
+            f"{data.folder} has no query pairs: {QUERY_PAIRS} is missing; prepare it with --clicks=LOG, or name a file "
+            "of queries (--config.data.queries=FILE), or derive them from the products (--config.data.queries=derived)"
         )
     table = pq.read_table(file, columns=["query_key", "query", "product_id", "weight", "clicks", "split"])
     table = table.filter(pc.equal(table["split"], split)).drop_columns("split")
@@ -223,7 +223,7 @@ def _known(
     Those of its pairs come first, then what the log knows beside them, by falling weight.
     """
     query_K, key_K = query_P, product_key_P
-    file = data.folder / KNOWN
+    file = data.folder / QUERY_KNOWN
     if is_log and file.exists():
         pairs = table.group_by(["query_key", "query"]).aggregate([])
         number_A = np.searchsorted(queries, np.array(pairs["query"].to_pylist(), object))

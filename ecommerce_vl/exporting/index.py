@@ -26,8 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecommerce_vl import files
+from ecommerce_vl.data.logs.tables import QUERY_PAIRS
 from ecommerce_vl.data.prepared import PreparedData
-from ecommerce_vl.data.query_pairs import FILE as QUERY_PAIRS
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.exporting import manifest
 from ecommerce_vl.exporting.reader import ExportedVectors

@@ -356,4 +356,4 @@ def test_buckets_that_cannot_be_read_are_named(bucket, monkeypatch):
 
 
 def test_every_format_that_is_known_can_be_read():
-    assert set(feeds.FORMAT_OF.values()) | {"tfds"} == set(feeds.READERS)
+    assert set(feeds.FORMAT_OF.values()) | {"tfds"} == set(feeds.FORMATS)

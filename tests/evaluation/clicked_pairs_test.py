@@ -5,7 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ecommerce_vl.data.item_pairs import FILE, held_out
+from ecommerce_vl.data.item_pairs import held_out
+from ecommerce_vl.data.logs.tables import ITEM_PAIRS
 from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.evaluation import judged_pairs, suite
 
@@ -54,6 +55,6 @@ def test_held_out_pairs_are_those_of_the_split(tmp_path):
     data = PreparedData(tmp_path)
     assert held_out(data, split="test") is None
     columns = {"trigger_id": ["a", "b", "c"], "recall_id": ["d", "e", "f"], "split": ["test", "train", "test"]}
-    pq.write_table(pa.table(columns), tmp_path / FILE)
+    pq.write_table(pa.table(columns), tmp_path / ITEM_PAIRS)
     assert held_out(data, split="test") == [("a", "d"), ("c", "f")]
     assert held_out(data, split="validation") == []

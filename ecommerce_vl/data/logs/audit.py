@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ecommerce_vl import pages
 from ecommerce_vl.data.logs.item_pairs import BITS
-from ecommerce_vl.data.logs.mining import SUMMARY
+from ecommerce_vl.data.logs.tables import ITEM_PAIRS, QUERY_PAIRS, SUMMARY
 from ecommerce_vl.data.prepared import PreparedData, Records
 from ecommerce_vl.data.record import CATEGORY_SEPARATOR
 from ecommerce_vl.data.thumbnails import thumbnail
@@ -66,7 +66,7 @@ def write_audit(data: Path, out: Path | None = None, *, pairs: int = 50, seed: i
                 "split": pair["split"],
             },
         }
-        for pair in _drawn(data / "item_pairs.parquet", pairs, seed)
+        for pair in _drawn(data / ITEM_PAIRS, pairs, seed)
     ]
     asked = [
         {
@@ -80,7 +80,7 @@ def write_audit(data: Path, out: Path | None = None, *, pairs: int = 50, seed: i
                 "split": pair["split"] + (f", {pair['block'].replace('_', ' ')}" if pair["block"] else ""),
             },
         }
-        for pair in _drawn(data / "query_pairs.parquet", pairs, seed + 1)
+        for pair in _drawn(data / QUERY_PAIRS, pairs, seed + 1)
     ]
     page = (
         pages.environment(Path(__file__).parent)

@@ -20,27 +20,12 @@ import pyarrow.parquet as pq
 
 from ecommerce_vl.data.logs import dictionaries, events, item_pairs, query_pairs, reading, relevance, sessions
 from ecommerce_vl.data.logs.settings import Settings, from_config
+from ecommerce_vl.data.logs.tables import ITEM_PAIRS, QUERY_KNOWN, QUERY_PAIRS, SCHEMAS, SUMMARY
 from ecommerce_vl.data.memory import LIMIT
 from ecommerce_vl.data.seed_model.vectors import SeedVectors
 from ecommerce_vl.files import sha256, write_json
 
-SUMMARY = "logs.json"
 VERSION = 1
-ITEM_PAIRS = pa.schema(
-    [(name, pa.string()) for name in ("trigger_id", "recall_id")]
-    + [(name, pa.int64()) for name in ("trigger_row", "recall_row")]
-    + [("relation", pa.string()), ("support", pa.int64()), ("affinity", pa.float64()), ("weight", pa.float64())]
-    + [(name, pa.int64()) for name in ("reason", "first_ts", "last_ts")]
-    + [("split", pa.string())]
-)
-QUERY_PAIRS = pa.schema(
-    [("query_key", pa.int64()), ("query", pa.string()), ("product_id", pa.string())]
-    + [(name, pa.int64()) for name in ("product_row", "clicks", "carts", "purchases", "impressions")]
-    + [("weight", pa.float64()), ("first_ts", pa.int64()), ("last_ts", pa.int64())]
-    + [("split", pa.string()), ("block", pa.string()), ("navigational", pa.bool_())]
-)
-QUERY_KNOWN = pa.schema([("query_key", pa.int64()), ("product_row", pa.int64()), ("weight", pa.float64())])
-TABLES = ("item_pairs.parquet", "query_pairs.parquet", "query_known.parquet")
 ROW_GROUP = 65_536
 STEPS = 11
 
@@ -57,7 +42,7 @@ def mine_logs(
     num_threads: int = 2,
     progress: Callable[[str], Callable[[int, int], None]] | None = None,
 ) -> dict:
-    """Writes `TABLES` and logs.json into prepared data; returns what logs.json holds.
+    """Writes the tables of `tables.py` and logs.json into prepared data; returns what logs.json holds.
 
     Args:
       data: a folder written by prepare.
@@ -79,11 +64,11 @@ def mine_logs(
         engine = {"memory_limit": memory_limit, "threads": num_threads}
         with _miner(work, settings, connection, engine, vectors=vectors, advance=advance) as miner:
             summary = _mine(miner, data, clicks, queries)
-        for name in TABLES:
+        for name in SCHEMAS:
             summary["digests"][name] = sha256(work / name)
         # The summary marks completeness: the old one goes first and the new one comes last.
         (data / SUMMARY).unlink(missing_ok=True)
-        for name in TABLES:
+        for name in SCHEMAS:
             os.replace(work / name, data / name)
         write_json(data / SUMMARY, summary)
     finally:
@@ -188,9 +173,9 @@ def _mine(miner: Miner, data: Path, clicks: str, queries: str | None) -> dict:
     fits = _relevance(miner, did, tables)
     items = _item_pairs(miner, did, fits, tables)
     pairs, known = _query_pairs(miner, did, asked, fits, tables)
-    _write(miner, items, ITEM_PAIRS, work / "item_pairs.parquet", ["trigger_id", "recall_id"])
-    _write(miner, pairs, QUERY_PAIRS, work / "query_pairs.parquet", ["query", "query_key", "product_id"])
-    _write(miner, known, QUERY_KNOWN, work / "query_known.parquet", ["query_key", "product_row"])
+    _write(miner, items, work / ITEM_PAIRS, ["trigger_id", "recall_id"])
+    _write(miner, pairs, work / QUERY_PAIRS, ["query", "query_key", "product_id"])
+    _write(miner, known, work / QUERY_KNOWN, ["query_key", "product_row"])
     miner.advance()
     return {
         "version": VERSION,
@@ -307,8 +292,9 @@ def _shares(table, column: str) -> dict[str, int]:
     return {group[column]: int(group["rows"]) for group in sorted(groups, key=lambda group: group[column])}
 
 
-def _write(miner: Miner, table, schema: pa.Schema, file: Path, order: list[str]) -> None:
+def _write(miner: Miner, table, file: Path, order: list[str]) -> None:
     """Writes the table in order; row groups have a fixed size, as engines cut their batches as they like."""
+    schema = SCHEMAS[file.name]
     batches = miner.batches(table.select(*schema.names).order_by(order))
     waiting = schema.empty_table()
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:

@@ -51,7 +51,7 @@ def sized(size: str) -> ConfigDict:
     config.weights = ConfigDict({"mlm": 1.0, "mpm": 1.0, "qpc": 1.0, "qpm": 1.0, "qim": 1.0, "keyword": 0.0})
     config.mlm = ConfigDict({"ratio": 0.15})
     config.mpm = ConfigDict()
-    config.mpm.form = "contrastive"  # or regression, kl, none
+    config.mpm.form = "contrastive"  # or regression, kl of features, pixels (L1)
     config.mpm.ratio, config.mpm.temperature = 0.15, 0.07
     config.mpm.candidates = (
         4_096  # patches of the batch that a masked one is told from, beside those of its own picture

@@ -26,7 +26,7 @@ from ecommerce_vl.losses.devices import gather_rows
 from ecommerce_vl.losses.precision import PRECISION
 from ecommerce_vl.losses.tile import MASKED
 
-FORMS = ("contrastive", "regression", "kl", "none")
+FORMS = ("contrastive", "regression", "kl", "pixels")
 
 
 @jax.tree_util.register_dataclass

@@ -30,9 +30,9 @@ from ecommerce_vl.losses.bank import as_candidates, filled, make_bank, push
 from ecommerce_vl.losses.candidates import Candidates, Rule
 from ecommerce_vl.losses.contrastive import candidate_loss, check_sweep
 from ecommerce_vl.losses.partners import draw_partners, fetch_rows
-from ecommerce_vl.losses.tokens import RowSum, cross_entropy, global_mean, row_sum
+from ecommerce_vl.losses.tokens import RowSum, cross_entropy, global_mean, patch_distance, patch_targets, row_sum
 from ecommerce_vl.models.cross import CrossEncoder
-from ecommerce_vl.models.heads import WordHead
+from ecommerce_vl.models.heads import PatchHead, WordHead
 from ecommerce_vl.models.joint import IMAGE, States
 from ecommerce_vl.models.recall import RecallHead
 from ecommerce_vl.models.towers import QueryProductTowers
@@ -95,8 +95,7 @@ class QueryRetrieval:
         # Hard products are no listings of the own one; with keywords, none of a similar query's pair either.
         self.alike_rule = Rule(label_mode="mask")
         self.config, self.vocab_size = config, vocab_size
-        off = {"mpm"} if mpm["form"] == "none" else set()
-        self.weights = {name: weight for name, weight in config["weights"].items() if weight and name not in off}
+        self.weights = {name: weight for name, weight in config["weights"].items() if weight}
         for name in {"mlm", "mpm"} & set(self.weights):
             if not 0 < config[name]["ratio"] < 1:
                 raise ValueError(f"{name}.ratio is {config[name]['ratio']}; expected a share between 0 and 1")
@@ -133,7 +132,11 @@ class QueryRetrieval:
         if "mlm" in self.weights:
             heads["words"] = WordHead(width, width=width, vocab_size=self.vocab_size, dtype=dtype, rngs=rngs)
         if "mpm" in self.weights:
-            heads["patches"] = linear(width, width, dtype=dtype, rngs=rngs)
+            if config["mpm"]["form"] == "pixels":
+                num_pixels = 3 * config["image"]["patch_size"] ** 2
+                heads["patches"] = PatchHead(width, width=width, num_out=num_pixels, dtype=dtype, rngs=rngs)
+            else:
+                heads["patches"] = linear(width, width, dtype=dtype, rngs=rngs)
         matched = "qpm" in self.weights or "qim" in self.weights
         names = ("width", "depth", "heads", "mlp_ratio", "remat")
         cross = {name: config["cross"][name] for name in names}
@@ -250,6 +253,11 @@ class QueryRetrieval:
 
     def _patch_loss(self, model, states: States, hidden: Chosen, image, shown_B, candidates_key_B):
         prediction_BxMxW = model.heads["patches"](hidden.take(states.image_BxNxW))
+        if self.config["mpm"]["form"] == "pixels":  # as ITEm's masked patches
+            pixels_BxMxC = hidden.take(model.joint.raw_patches(image))
+            target_BxMxC, shows_BxM = patch_targets(pixels_BxMxC, normalise=True)
+            distance_BxM = patch_distance(prediction_BxMxW, target_BxMxC, kind="l1")
+            return row_sum(distance_BxM, hidden.used_BxM & shows_BxM)
         target_BxNxW = jax.lax.stop_gradient(model.joint.embed_patches(image))
         mpm = self.config["mpm"]
         if mpm["form"] != "contrastive":

@@ -39,6 +39,8 @@ def of_today(config: Mapping[str, Any]) -> dict[str, Any]:
             config["loss"] |= {"span": 0, "objective": "softmax"}
         if config["system"] == "query_retrieval" and config["loss"]["both"]:
             config["weights"]["qpc"] *= 0.5  # it was their mean
+        if config["system"] == "query_retrieval" and config["mpm"]["form"] == "none":
+            config["weights"]["mpm"], config["mpm"]["form"] = 0.0, "contrastive"
     return config
 
 

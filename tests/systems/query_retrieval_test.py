@@ -331,12 +331,25 @@ def test_a_wrong_share_of_lost_ids_is_named():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("objective", ["am_softmax", "softmax", "sigmoid"])
 def test_other_objectives_and_forms_train(objective):
     config = config_of(**{"loss.objective": objective, "weights.qpm": 0.0, "weights.qim": 0.0, "weights.mlm": 0.0})
-    config["mpm"]["form"] = {"softmax": "regression", "sigmoid": "kl"}[objective]
+    config["mpm"]["form"] = {"am_softmax": "pixels", "softmax": "regression", "sigmoid": "kl"}[objective]
     _, rows = run(config, mesh_of(1, 1), steps=1)
     assert np.isfinite(rows[0]["loss"]) and rows[0]["loss_mpm"] > 0 and rows[0]["grad_norm"] > 0
+
+
+def test_pixels_of_masked_patches_are_predicted_where_they_show_anything():
+    """L1 of pixels with mean 0 and variance 1 in each patch; a picture of one colour counts nowhere."""
+    changes = {f"weights.{name}": 0.0 for name in ("mlm", "qpm", "qim")} | {"mpm.form": "pixels"}
+    system, model = model_of(config_of(**changes))
+    batch = batch_of()
+    batch["product"]["image"][5] = 77
+    encoded = jax.jit(lambda rows: system.encode(model, rows, jax.random.key(0)))(batch)
+    count, shown = np.asarray(encoded["patches"].count_B), batch["product"]["has_image"] & batch["valid"]
+    assert count[5] == 0 and (count[shown & (np.arange(ROWS) != 5)] > 0).all() and not count[~shown].any()
+    mean = np.asarray(encoded["patches"].sum_B)[count > 0] / count[count > 0]
+    assert (mean > 0.3).all() and (mean < 3).all(), "of pixels with variance 1"
 
 
 def test_the_temperature_stays_within_its_limits():

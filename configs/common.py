@@ -76,6 +76,7 @@ def common(*, batch_size: int, source: str = "products") -> ConfigDict:
     config.optimizer.weight_decay = 0.1
     config.optimizer.b1, config.optimizer.b2, config.optimizer.eps = 0.9, 0.98, 1e-6
     config.optimizer.locked = ()  # regular expressions of paths that stay as they are, such as "image/" (LiT)
+    config.optimizer.locked_fraction = 1.0  # of the samples, for which they stay; 0.1 is the first tenth
     config.optimizer.layer_decay = 1.0  # of the rate, from each block to the one below; 0.6-0.9 in fine-tuning
     config.optimizer.grad_clip = 1.0  # global norm
 

@@ -14,8 +14,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from ecommerce_vl.losses.candidates import Candidates
+from ecommerce_vl.losses.devices import gather_rows
 
 
 @jax.tree_util.register_dataclass
@@ -94,6 +97,30 @@ def filled(bank: Bank) -> jax.Array:
     """Share of slots that have been written, float32 scalar from 0 to 1."""
     slots = bank.key_PxT.shape[1]
     return jnp.minimum(bank.pushed, slots) / slots
+
+
+def drift(bank: Bank, batch: Candidates, *, mesh: Mesh) -> dict[str, jax.Array]:
+    """How stale the bank is: `bank_cosine` of its rows and the same products' of the batch, and how many there are.
+
+    The mean over the `bank_repeats` stored rows whose key is in the batch, 0 where there is none; no gradient. Largest
+    in the first steps and where the learning rate is highest.
+    """
+    axes = tuple(mesh.axis_names)
+
+    def local(stored_PxTxD, key_PxT, valid_PxT, fresh_bxD, key_b, valid_b):
+        fresh_BxD, key_B, valid_B = gather_rows((fresh_bxD, key_b, valid_b), axes)
+        order_B = jnp.argsort(key_B)
+        stored_MxD, key_M = stored_PxTxD.reshape(-1, stored_PxTxD.shape[2]), key_PxT.reshape(-1)
+        at_M = order_B[jnp.searchsorted(key_B[order_B], key_M).clip(0, len(key_B) - 1)]
+        same_M = (key_B[at_M] == key_M) & valid_B[at_M] & valid_PxT.reshape(-1)
+        cosine_M = (stored_MxD * fresh_BxD[at_M]).sum(axis=1)
+        total = lambda x_M: jax.lax.psum(jnp.where(same_M, x_M, 0.0).sum(), axes)
+        return total(cosine_M), total(jnp.ones_like(cosine_M))
+
+    arrays = (bank.embedding_PxTxD, bank.key_PxT, bank.valid_PxT, batch.embedding_CxD, batch.key_C, batch.valid_C)
+    run = jax.shard_map(local, mesh=mesh, in_specs=P(axes), out_specs=P())
+    cosine, repeats = run(*jax.lax.stop_gradient(arrays))
+    return {"bank_cosine": cosine / jnp.maximum(repeats, 1.0), "bank_repeats": repeats}
 
 
 def as_candidates(bank: Bank, *, ready: jax.Array | bool = True) -> Candidates:

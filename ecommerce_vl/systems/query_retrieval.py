@@ -26,7 +26,7 @@ from flax import nnx
 
 from ecommerce_vl.errors import one_of
 from ecommerce_vl.losses import patches
-from ecommerce_vl.losses.bank import as_candidates, filled, make_bank, push
+from ecommerce_vl.losses.bank import as_candidates, drift, filled, make_bank, push
 from ecommerce_vl.losses.candidates import Candidates, Rule
 from ecommerce_vl.losses.contrastive import candidate_loss, check_sweep
 from ecommerce_vl.losses.partners import draw_partners, fetch_rows
@@ -294,7 +294,7 @@ class QueryRetrieval:
         more, new_extra, losses, metrics = (), extra, {}, {"temperature": jnp.exp(-scale)}
         if extra:
             more = (as_candidates(extra["bank"], ready=extra["step"] >= config["bank"]["start_step"]),)
-            metrics["bank_filled"] = filled(extra["bank"])
+            metrics |= {"bank_filled": filled(extra["bank"]), **drift(extra["bank"], products, mesh=mesh)}
             new_extra = {"bank": push(extra["bank"], products), "step": extra["step"] + 1}
         bias = None if model.logit_bias is None else model.logit_bias[...]
         if self.hard:

@@ -34,7 +34,7 @@ def of_today(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in new.items():
             config["data"].setdefault(key.removeprefix("data."), value)
     if MARK not in config.get("optimizer", {MARK: ""}):
-        config["optimizer"][MARK] = "cosine"
+        config["optimizer"] |= {MARK: "cosine", "locked_fraction": 1.0}
         if config["system"] == "eclip":
             config["loss"] |= {"span": 0, "objective": "softmax"}
         if config["system"] == "query_retrieval" and config["loss"]["both"]:

@@ -64,15 +64,19 @@ def learning_rate(config, stages: Sequence[Stage]) -> Callable[[Any], Any]:
     return rate
 
 
-def make_optimizer(config, *, schedule: Callable[[Any], Any]) -> optax.GradientTransformation:
+def make_optimizer(
+    config, *, schedule: Callable[[Any], Any], stages: Sequence[Stage] = ()
+) -> optax.GradientTransformation:
     """Clipping by global norm, then the rule that `config.name` names; weight decay on `DECAYED` parameters only.
 
     `config.frozen_blocks`: the share of each tower's blocks, from the bottom, that stays as it is with all that comes
     before the blocks. They cost a backward pass all the same, since the layers of a stack are one array.
 
     `config.locked`: regular expressions of paths whose parameters stay as they are and have no optimizer state (LiT,
-    2111.07991). `config.layer_decay` below 1: the rate of a block is that of the one above times this, that of what
-    comes before the blocks once more so; what lies above the blocks has the whole rate (BEiT, 2106.08254).
+    2111.07991); with `config.locked_fraction` below 1 for the first of the samples alone, of which `stages` tell: then
+    they have a state, and cost a backward pass. `config.layer_decay` below 1: the rate of a block is that of the one
+    above times this, that of what comes before the blocks once more so; what lies above the blocks has the whole rate
+    (BEiT, 2106.08254).
 
     "adamw": for large data. "lamb" (1904.00962): updates as large as their parameters, for batches of 16 k and more.
     "muon" orthogonalises the momentum of every kernel (Adam for the rest), so that weak directions learn as fast as
@@ -107,6 +111,14 @@ def make_optimizer(config, *, schedule: Callable[[Any], Any]) -> optax.GradientT
         rule = optax.chain(rule, _by_layer(lambda above, depth: np.asarray(above < depth - round(frozen * depth))))
     if not config.get("locked"):
         return rule
+    if (share := config.get("locked_fraction", 1.0)) < 1.0:
+        if share < 0:
+            raise ValueError(f"optimizer.locked_fraction is {share}; expected a share from 0 to 1")
+        seen = np.cumsum([stage.batch_size for stage in stages for _ in range(stage.num_steps)])
+        first_free = int(np.searchsorted(seen, share * seen[-1], side="right"))
+        later = optax.scale_by_schedule(lambda count: jnp.where(count < first_free, 0.0, 1.0))
+        still = optax.masked(later, lambda tree: is_locked(tree, config["locked"]))
+        return optax.chain(still, rule, still)  # neither their gradients nor the decay of weights
     rules = {"trained": rule, "locked": optax.set_to_zero()}
     names = {True: "locked", False: "trained"}
     return optax.partition(rules, lambda params: jax.tree.map(names.get, is_locked(params, config["locked"])))

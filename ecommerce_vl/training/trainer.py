@@ -38,7 +38,7 @@ def make_trainer(config: Mapping[str, Any], system, *, mesh: Mesh, stages: Seque
     """
     per_stream = rows_per_stream(streams=config["streams"], batch_size=config["batch_size"], num_devices=mesh.size)
     schedule = learning_rate(config["optimizer"], stages)
-    optimizer = make_optimizer(config["optimizer"], schedule=schedule)
+    optimizer = make_optimizer(config["optimizer"], schedule=schedule, stages=stages)
     graphdef, _ = define_model(system)
     state, init = make_state(system, optimizer, seed=config["seed"], mesh=mesh)
     step = make_train_step(
@@ -49,6 +49,6 @@ def make_trainer(config: Mapping[str, Any], system, *, mesh: Mesh, stages: Seque
         seed=config["seed"],
         mesh=mesh,
         rows_per_stream=per_stream,
-        locked=config["optimizer"].get("locked", ()),
+        locked=config["optimizer"]["locked"] if config["optimizer"]["locked_fraction"] >= 1.0 else (),
     )
     return Trainer(graphdef, state, init, schedule, step)

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from reference import mesh_of, reference_value_and_grad, unit_rows
 
-from ecommerce_vl.losses.bank import as_candidates, filled, make_bank, push
+from ecommerce_vl.losses.bank import as_candidates, drift, filled, make_bank, push
 from ecommerce_vl.losses.candidates import Candidates, Rule
 from ecommerce_vl.losses.contrastive import candidate_loss
 from ecommerce_vl.training.checkpoint import Checkpoints
@@ -145,3 +145,18 @@ def test_wrong_sizes_are_named():
         push(bank, batch_of(1, 6))
     with pytest.raises(ValueError, match="group_CxG is in only one"):
         push(bank, batch_of(1))
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 4])
+def test_drift_is_the_cosine_of_what_the_bank_has_of_the_products_of_the_batch(num_devices):
+    rng, mesh = np.random.default_rng(0), mesh_of(num_devices)
+    rows = lambda keys, valid: Candidates(unit_rows(rng, len(keys)), jnp.array(keys), jnp.array(valid))
+    dim = unit_rows(rng, 1).shape[1]
+    first, second = rows([1, 2, 3, 4], [True] * 4), rows([5, 6, 7, 8], [True, False, True, True])
+    bank = step(step(make_bank(size=12, lanes=4, dim=dim), first), second)
+    batch = rows([3, 9, 8, 6], [True, True, False, True])  # 3 is there; 8 is no valid row now, 6 was none then
+    found = jax.device_get(jax.jit(lambda bank, batch: drift(bank, batch, mesh=mesh))(bank, batch))
+    expected = float(first.embedding_CxD[2] @ batch.embedding_CxD[0])
+    assert found["bank_repeats"] == 1 and found["bank_cosine"] == pytest.approx(expected, abs=1e-6)
+    none = jax.device_get(jax.jit(lambda bank: drift(bank, rows([90, 91, 92, 93], [True] * 4), mesh=mesh))(bank))
+    assert none == {"bank_cosine": 0.0, "bank_repeats": 0.0}

@@ -39,7 +39,7 @@ def before(today):
         del config["weights"]
     for key in (*NEW, *(["data.fraction"] if config["system"] in ("eclip", "item") else [])):
         take(config, key)
-    take(config, "optimizer.lr_decay")
+    take(config, "optimizer.lr_decay"), take(config, "optimizer.locked_fraction")
     if config["system"] == "eclip":
         take(config, "loss.span"), take(config, "loss.objective")
     return config

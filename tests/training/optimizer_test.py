@@ -119,3 +119,23 @@ def test_lamb_moves_a_parameter_in_proportion_to_its_size():
     updates, _ = optimizer.update(gradient, optimizer.init(params), params)
     np.testing.assert_allclose(updates["small"]["kernel"], -0.1, rtol=1e-3)
     np.testing.assert_allclose(updates["large"]["kernel"], -1.0, rtol=1e-3)
+
+
+def test_a_tower_may_stay_for_the_first_of_the_samples_alone():
+    """Of 4 steps of 8 rows and 4 of 16, the first half of the samples are 6 steps."""
+    stages = (
+        Stage(8, first_step=0, num_steps=4, first_sample=0),
+        Stage(16, first_step=4, num_steps=4, first_sample=32),
+    )
+    fields = FIELDS | {"locked": ("image/",), "locked_fraction": 0.5, "grad_clip": 1.0}
+    optimizer = make_optimizer(fields, schedule=lambda step: 0.1, stages=stages)
+    params = {name: {"kernel": jnp.ones((2, 2))} for name in ("image", "text")}
+    state, moved = optimizer.init(params), []
+    for _ in range(8):
+        gradient = {"image": {"kernel": jnp.full((2, 2), 1e6)}, "text": {"kernel": jnp.full((2, 2), 0.01)}}
+        updates, state = optimizer.update(gradient, state, params)
+        moved.append(bool(jnp.any(updates["image"]["kernel"] != 0)))
+        assert (updates["text"]["kernel"] < 0).all()
+    assert moved == [False] * 5 + [True] * 3
+    with pytest.raises(ValueError, match="optimizer.locked_fraction is -1"):
+        make_optimizer(fields | {"locked_fraction": -1.0}, schedule=lambda step: 0.1, stages=stages)

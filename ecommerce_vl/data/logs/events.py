@@ -20,11 +20,12 @@ def resolve(events: Table, searches: Table, queries: Table, products: Table, *, 
 
     Returns:
       session, client, ts_ms, query_key (null: none), product, rank (null: none), listed, zoned, made_session, action,
-      reason, unknown_query: the event names a query that the log does not have.
+      reason, unknown_query: the event names a query that the log does not have; before_query: it is older than the
+      query that it names, so that clocks differ.
     """
     asked = searches.filter(searches.reason.isnull()).select("search", "text")
     asked = asked.join(queries.filter(~queries.private), "text").select("search", "query_key")
-    used = searches.filter(searches.reason.isnull()).select(known="search")
+    used = searches.filter(searches.reason.isnull()).select(known="search", asked_ms="ts_ms")
     rows = ranked(events, ordinal_base)
     rows = rows.left_join(products.select(known_id="id", product_row="product"), [("product", "known_id")])
     rows = rows.left_join(asked.rename(asked_search="search"), [("search", "asked_search")])
@@ -34,6 +35,7 @@ def resolve(events: Table, searches: Table, queries: Table, products: Table, *, 
         product="product_row",
         reason=ibis.coalesce(rows.reason, ibis.ifelse(rows.product_row.isnull(), "unknown_product", ibis.null(str))),
         unknown_query=rows.search.notnull() & rows.known.isnull(),
+        before_query=(rows.ts_ms < rows.asked_ms).fill_null(False),
     )
 
 

@@ -206,10 +206,11 @@ def _interactions(miner: Miner, tables: Mapping[str, Any]):
         without_zone=(~good.zoned).sum(),
         without_session=good.made_session.sum(),
         unknown_query=good.unknown_query.sum(),
+        before_query=good.before_query.sum(),
         without_query=good.query_key.isnull().sum(),
     )
     notes = {name: int(value or 0) for name, value in facts.to_pyarrow().to_pylist()[0].items()}
-    good = miner.count("events", resolved, notes=notes).drop("unknown_query", "made_session", "zoned")
+    good = miner.count("events", resolved, notes=notes).drop("unknown_query", "before_query", "made_session", "zoned")
     asked = events.asked(searches, texts)
     limits = {"max_clicks": settings.max_clicks_per_hour, "max_queries": settings.max_queries_per_hour}
     bots = miner.keep("bots", sessions.bots(good, asked, **limits))

@@ -90,7 +90,7 @@ def test_every_rule_of_item_pairs_is_hit_as_counted_by_hand(golden_folder):
         "rows_in": 43,
         "rows_out": 37,
         "dropped": dict(sorted((reasons | {"malformed": 1}).items())),
-        "notes": {"without_zone": 0, "without_session": 0, "unknown_query": 0, "without_query": 0},
+        "notes": {"without_zone": 0, "without_session": 0, "unknown_query": 0, "before_query": 0, "without_query": 0},
     }
     assert stages["interactions"]["dropped"] == {"repeated": 1}
     assert stages["interactions"]["notes"]["clicks_without_exposure"] == 1  # the mug of q4
@@ -156,6 +156,13 @@ def test_rows_in_are_rows_out_and_dropped(tmp_path, seed):
     assert stages["searches"]["dropped"]["repeated_id"] == 5 and stages["searches"]["dropped"]["private"] > 0
     assert stages["item_caps"]["rows_out"] == pq.read_metadata(tmp_path / OUTPUTS[0]).num_rows > 0
     assert stages["query_caps"]["rows_out"] == pq.read_metadata(tmp_path / OUTPUTS[1]).num_rows > 0
+
+
+def test_events_that_are_older_than_their_query_are_counted(tmp_path):
+    name = PRODUCTS[0][0]
+    clicks = [event("click", name, 1, 1, second, 1) for second in (90, 99, 100, 110)]
+    summary = mine(tmp_path, [query(1, "red shoe", 1, 100)], clicks)
+    assert summary["stages"]["events"]["notes"]["before_query"] == 2
 
 
 def test_a_shuffled_log_and_more_threads_give_the_same_bytes(tmp_path):

@@ -96,6 +96,7 @@ def common(*, batch_size: int, source: str = "products") -> ConfigDict:
         config.data.fraction = 1.0  # of the train split; 0.1 trains the seed model that `prepare --vectors` asks for
         config.data.catalog_pairs = 0.0  # share of rows drawn as two listings of one catalog; 0.25 where there are some
         config.data.category_power = 1.0  # a leaf category of n products is drawn by n^this; 0.7 lifts the rare ones
+        config.data.same_category_fraction = 0.0  # share of rows drawn as neighbours of one leaf, hard negatives
         config.data.mismatch = 0.0  # share of rows whose picture or text is that of another product of the batch
         config.data.mismatch_same_category = 0.5  # of these, the share whose partner is of the same leaf category
 

@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from ecommerce_vl.data.batches import Batch, Record, ToExample
 from ecommerce_vl.data.logs.tables import ITEM_PAIRS
 from ecommerce_vl.data.prepared import PreparedData, Records, digest_of
-from ecommerce_vl.data.sampling import Deck, Order, natural_order
+from ecommerce_vl.data.sampling import Deck, Neighbours, Order, natural_order
 from ecommerce_vl.data.seed_model.agreement import LEFT_OUT, TOO_STRICT, agreeing
 from ecommerce_vl.errors import UserError, one_of
 
@@ -160,12 +160,10 @@ class PairOrder:
         if not 0.0 <= same_category_fraction <= 1.0:
             raise ValueError(f"data.same_category_fraction is {same_category_fraction}; expected 0 to 1")
         count = len(category_P)
-        self._batch_size, self._seed = batch_size, seed
+        self._batch_size = batch_size
         self._num_alike = min(int(same_category_fraction * batch_size), count)
         if self._num_alike:
-            shuffled = np.random.default_rng((seed, 0)).permutation(count).astype(np.int32)
-            self._line = shuffled[np.argsort(np.maximum(category_P, -1)[shuffled], kind="stable")]
-            self._windows = natural_order(-(-count // self._num_alike), seed=seed)
+            self._alike = Neighbours(category_P, size=self._num_alike, seed=seed)
         if weight_P is None:
             self._rest: Order = natural_order(count, seed=seed)
         else:
@@ -176,10 +174,7 @@ class PairOrder:
         step, place = divmod(position, self._batch_size)
         if place >= self._num_alike:
             return int(self._rest[step * (self._batch_size - self._num_alike) + place - self._num_alike])
-        num_windows = -(-len(self._line) // self._num_alike)
-        cut = np.random.default_rng((self._seed, 1, step // num_windows)).integers(len(self._line))
-        first = int(self._windows[step]) * self._num_alike + int(cut)
-        return int(self._line[(first + place) % len(self._line)])
+        return self._alike.row(step, place)
 
 
 def styles(left_P: np.ndarray, right_P: np.ndarray, *, num_rows: int) -> np.ndarray:

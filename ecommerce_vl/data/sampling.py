@@ -3,8 +3,9 @@
 Step t reads the positions [t B, (t+1) B). Invariants: nothing is remembered from one position to the next, so any step
 can be asked for at once, by any process; a pair of listings never straddles two batches.
 
-The natural order shows every product once an epoch. The weighted order for e-CLIP (not the paper's, ours)
-draws a share of the rows as two listings of one catalog, and the leaf category c by n_c^power.
+The natural order shows every product once an epoch. The weighted order for e-CLIP (not the paper's, ours) draws a share
+of the rows as two listings of one catalog, a share as neighbours of one leaf category, which are hard negatives of each
+other, and the leaf category c of the others by n_c^power.
 """
 
 from __future__ import annotations
@@ -28,9 +29,15 @@ def natural_order(num_rows: int, *, seed: int) -> Order:
 
 
 def training_order(
-    keys: Mapping[str, np.ndarray], *, batch_size: int, seed: int, catalog_pairs: float, category_power: float
+    keys: Mapping[str, np.ndarray],
+    *,
+    batch_size: int,
+    seed: int,
+    catalog_pairs: float,
+    category_power: float,
+    same_category_fraction: float = 0.0,
 ) -> Order:
-    """The natural order where both options are off (0 and 1), else the weighted one.
+    """The natural order where all options are off (0, 1 and 0), else the weighted one.
 
     Args:
       keys: `catalog_key` and `category_key`, int64 (N,), of the rows to draw from; negative is unknown. With
@@ -39,17 +46,26 @@ def training_order(
       seed: of the order.
       catalog_pairs: share of rows that are drawn two and two, different listings of one catalog.
       category_power: a category of n products is drawn by n^power; 0 draws all alike.
+      same_category_fraction: share of rows that are drawn as neighbours of one category.
 
     Errors: ValueError that begins with the key of the config.
     """
-    for name, value in (("catalog_pairs", catalog_pairs), ("category_power", category_power)):
+    options = {
+        "catalog_pairs": catalog_pairs,
+        "category_power": category_power,
+        "same_category_fraction": same_category_fraction,
+    }
+    for name, value in options.items():
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"data.{name} is {value}; expected 0 to 1")
-    if catalog_pairs == 0.0 and category_power == 1.0:
+    if catalog_pairs + same_category_fraction > 1.0:
+        raise ValueError(
+            f"data.same_category_fraction is {same_category_fraction} and data.catalog_pairs {catalog_pairs}; expected "
+            "a sum of at most 1"
+        )
+    if options == {"catalog_pairs": 0.0, "category_power": 1.0, "same_category_fraction": 0.0}:
         return natural_order(len(keys["catalog_key"]), seed=seed)
-    return WeightedOrder(
-        **keys, batch_size=batch_size, seed=seed, catalog_pairs=catalog_pairs, category_power=category_power
-    )
+    return WeightedOrder(**keys, batch_size=batch_size, seed=seed, **options)
 
 
 def keys_of(
@@ -94,8 +110,33 @@ class Deck:
         return int(self._member_M[self._first_G[group] + min(max(int(inside * size), 0), size - 1)])
 
 
+class Neighbours:
+    """Rows of a step that mostly are of one category: a window of the rows, which lie on a line category by category.
+
+    Every pass over the line is cut anew, and its windows come in a new order, so that other rows meet.
+
+    Args:
+      category_N: int, of each row; negative counts as one.
+      size: rows of a window, at most N.
+      seed: of the line and of the order.
+    """
+
+    def __init__(self, category_N: np.ndarray, *, size: int, seed: int):
+        count = len(category_N)
+        self._size, self._seed, self._num_windows = size, seed, -(-count // size)
+        shuffled = np.random.default_rng((seed, 0)).permutation(count).astype(np.int32)
+        self._line = shuffled[np.argsort(np.maximum(category_N, -1)[shuffled], kind="stable")]
+        self._windows = natural_order(self._num_windows, seed=seed)
+
+    def row(self, step: int, place: int) -> int:
+        """The row at a place (from 0, below `size`) of a step."""
+        cut = np.random.default_rng((self._seed, 1, step // self._num_windows)).integers(len(self._line))
+        first = int(self._windows[step]) * self._size + int(cut)
+        return int(self._line[(first + place) % len(self._line)])
+
+
 class WeightedOrder:
-    """Pairs first, then single rows, in every batch; arguments as for `training_order`.
+    """Pairs first, then neighbours, then single rows, in every batch; arguments as for `training_order`.
 
     Single rows make up for the categories that have no catalogs, so that the histogram of all rows follows n^power as
     long as the categories with catalogs are worth the share of the pairs. Rows without a category count as one.
@@ -113,10 +154,14 @@ class WeightedOrder:
         seed: int,
         catalog_pairs: float,
         category_power: float,
+        same_category_fraction: float = 0.0,
         seller_key: np.ndarray | None = None,
     ):
         self._batch_size = batch_size
         self._num_pairs = int(catalog_pairs * batch_size / 2)
+        self._num_alike = min(int(same_category_fraction * batch_size), len(category_key))
+        if self._num_alike:
+            self._alike = Neighbours(category_key, size=self._num_alike, seed=seed)
         _, category_N = np.unique(np.maximum(category_key, -1), return_inverse=True)
         weight_C = np.bincount(category_N).astype(float) ** category_power
         share_C = weight_C / weight_C.sum()
@@ -137,8 +182,11 @@ class WeightedOrder:
         pair, side = divmod(place, 2)
         if pair < self._num_pairs:
             return self._listing(step * self._num_pairs + pair, side)
-        num_singles = self._batch_size - 2 * self._num_pairs
-        return self._singles[step * num_singles + place - 2 * self._num_pairs]
+        place -= 2 * self._num_pairs
+        if place < self._num_alike:
+            return self._alike.row(step, place)
+        num_singles = self._batch_size - 2 * self._num_pairs - self._num_alike
+        return self._singles[step * num_singles + place - self._num_alike]
 
     def _listing(self, pair: int, side: int) -> int:
         """One of the two listings of a pair; pass after pass, a large catalog comes with all its pairs of listings."""

@@ -101,7 +101,7 @@ class Products:
             keys_of(rows, self._positions, names=names),
             batch_size=batch_size,
             seed=seed,
-            **{name: options[name] for name in ("catalog_pairs", "category_power")},
+            **{name: options[name] for name in ("catalog_pairs", "category_power", "same_category_fraction")},
         )
         if not options["mismatch"]:
             return order

@@ -17,7 +17,7 @@ RENAMED = {  # 2026-11-30
     "mpm.pool": "mpm.candidates",
 }
 NEW = {"data.any_image": True, "data.drop_lowest": 0.0, "data.min_agreement": -1.0}  # 2026-11-30
-NEW_OF_PRODUCTS = {"data.fraction": 1.0}
+NEW_OF_PRODUCTS = {"data.fraction": 1.0, "data.same_category_fraction": 0.0}
 MARK = "lr_decay"  # of the optimizer, new on 2026-12-01, when the loss of query retrieval became the sum of both ways
 
 

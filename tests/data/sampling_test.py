@@ -74,6 +74,19 @@ def test_either_option_alone(keys, catalog_pairs, power):
     assert abs(paired_share(keys, rows) - catalog_pairs) < 0.02
 
 
+def test_neighbours_of_a_category_stand_between_pairs_and_singles(keys):
+    options = {"catalog_pairs": 0.25, "category_power": 1.0, "same_category_fraction": 0.5}
+    rows = drawn(training_order(keys, batch_size=BATCH, seed=0, **options))
+    alike = keys["category_key"][rows[:, BATCH // 4 : 3 * BATCH // 4]]
+    most = np.array([np.bincount(row).max() for row in alike]) / alike.shape[1]
+    assert np.median(most) == 1.0, "most windows lie within one category"
+    singles = keys["category_key"][rows[:, 3 * BATCH // 4 :]]
+    assert max(np.bincount(row).max() for row in singles) < 40
+    assert paired_share(keys, rows[:, : BATCH // 4]) == pytest.approx(0.25, abs=0.001)
+    once = rows[: len(keys["category_key"]) // (BATCH // 2), BATCH // 4 : 3 * BATCH // 4].ravel()
+    assert len(np.unique(once)) == len(once), "a pass over the line shows a row once"
+
+
 def test_any_position_can_be_asked_for_alone(keys):
     rows = drawn(order_of(keys), steps=20)
     for step, place in ((19, 255), (0, 0), (7, 63), (7, 64), (13, 200)):
@@ -136,6 +149,7 @@ def test_keys_follow_the_records_whatever_the_order_of_the_index():
     [
         ({"catalog_pairs": 1.5}, r"^data.catalog_pairs is 1.5; expected 0 to 1"),
         ({"category_power": -1.0}, r"^data.category_power is -1.0; expected 0 to 1"),
+        ({"catalog_pairs": 0.6, "same_category_fraction": 0.5}, r"^data.same_category_fraction is 0.5 and data.catalog"),
         ({"catalog_pairs": 0.001}, r"^data.catalog_pairs is 0.001, less than one pair in a batch of 256"),
         ({"catalog_pairs": 0.25}, r"32 pairs in a batch of 256, but only 10 catalogs .* expected at most 0.078$"),
     ],

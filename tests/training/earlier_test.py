@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ecommerce_vl.training.earlier import NEW, RENAMED, of_today
+from ecommerce_vl.training.earlier import NEW, NEW_OF_PRODUCTS, RENAMED, of_today
 from ecommerce_vl.training.workdir import open_workdir, read_config
 from tests.shipped import config_of
 
@@ -37,7 +37,7 @@ def before(today):
             put(config, old, take(config, new))
     if config["system"] == "same_style":
         del config["weights"]
-    for key in (*NEW, *(["data.fraction"] if config["system"] in ("eclip", "item") else [])):
+    for key in (*NEW, *(NEW_OF_PRODUCTS if config["system"] in ("eclip", "item") else [])):
         take(config, key)
     take(config, "optimizer.lr_decay"), take(config, "optimizer.locked_fraction")
     if config["system"] == "eclip":

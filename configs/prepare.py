@@ -22,6 +22,7 @@ def get_config(arm: str = "clean") -> ConfigDict:
     config.rows_per_shard = 4096  # products a shard; at 20 kB a picture about 80 MB
     config.num_workers = 0  # processes; 0 takes one a core
     config.memory_limit = "2GB"  # of the SQL engine; beyond it spills to disk beside the data
+    config.adult_sellers = ()  # seller_id of whole shops for adults: yes for what their rows do not say
     config.runner = "processes"  # that write the shards; or "beam"
 
     config.text = ConfigDict()  # rules for titles and descriptions; see data/cleaning.py

@@ -73,6 +73,7 @@ class IngestSettings:
     max_aspect: float
     min_luma_std: float
     bands: bool  # whether near-duplicate titles will be looked for
+    adult_sellers: frozenset[str] = frozenset()  # whose products are adult ones where the feed does not say
 
     @classmethod
     def of(cls, config: Mapping[str, Any], columns: Mapping[str, str]) -> IngestSettings:
@@ -86,6 +87,7 @@ class IngestSettings:
             max_aspect=images["max_aspect"],
             min_luma_std=images["min_luma_std"],
             bands=config["identity"]["near_duplicates"],
+            adult_sellers=frozenset(config["adult_sellers"]),
         )
 
 
@@ -176,6 +178,9 @@ def line_of(
         return _rejected(number, *defect, name=product.id)
     repairs = [_defect(*repair) for repair in product.repairs]
     text, cleaned = _cleaned(product, settings.text, repairs)
+    if text["adult"] == "unknown" and text["seller_id"] in settings.adult_sellers:
+        text["adult"] = "yes"
+        repairs.append(_defect("adult_by_seller", f"seller {text['seller_id']!r}"))
     pictures = _Pictures()
     for link in product.images:
         try:

@@ -141,6 +141,12 @@ def validate(config: Mapping[str, Any]) -> None:
         ("rows_per_shard", config["rows_per_shard"], "at least 1", config["rows_per_shard"] >= 1),
         ("num_workers", config["num_workers"], "at least 0", config["num_workers"] >= 0),
         ("memory_limit", config["memory_limit"], "a size such as 2GB", is_memory(config["memory_limit"])),
+        (
+            "adult_sellers",
+            config["adult_sellers"],
+            'seller ids, such as ("shop one",)',
+            not isinstance(config["adult_sellers"], str),
+        ),
         ("runner", config["runner"], f"one of {', '.join(RUNNERS)}", config["runner"] in RUNNERS),
         ("images.max_pixels", images["max_pixels"], "at least 1", images["max_pixels"] >= 1),
         ("images.min_side", images["min_side"], "at least 1", images["min_side"] >= 1),

@@ -117,6 +117,20 @@ def test_placeholders_go_and_their_products_stay(tmp_path):
     assert off["placeholders"] == 0 and off["repairs"] == {}
 
 
+def test_a_whole_shop_may_be_for_adults(tmp_path):
+    rows = [
+        listing(f"{seller}-{said}", number, seller_id=seller, **({"adult": said} if said else {}))
+        for number, (seller, said) in enumerate((s, a) for s in ("night", "day") for a in ("", "no", "yes"))
+    ]
+    summary, out = prepare(tmp_path, rows, adult_sellers=("night",))
+    data = PreparedData(out)
+    found = {one["id"]: one["adult"] for split in ("train", "validation", "test") for one in data.records(split)}
+    assert found == {
+        "night-": "yes", "night-no": "no", "night-yes": "yes", "day-": "unknown", "day-no": "no", "day-yes": "yes"
+    }  # fmt: skip
+    assert summary["repairs"] == {"adult_by_seller": 1}
+
+
 def test_cleaning_is_counted_and_the_raw_arm_changes_nothing(tmp_path):
     noisy = {"id": "1", "title": "<b>Ｒed</b> shirt [FREE SHIPPING]!!!!", "seller_id": "a"}
     blank = {"id": "2", "title": "plain sheet", "pictures": [photograph(0, quality=5)[:0] or white(), white(900, 100)]}

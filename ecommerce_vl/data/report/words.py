@@ -44,6 +44,7 @@ MEANINGS = {
     "image_too_many_bytes": "the file is larger than the limit",
     "images_cut": "more pictures than are kept",
     "title_without_words": "nothing was left of the title after cleaning",
+    "adult_by_seller": "the feed does not say, and the seller is one of adult_sellers",
     "title_cut": "the title was longer than the limit",
     "description_cut": "the description was longer than the limit",
     "attribute_cut": "an attribute was longer than the limit",

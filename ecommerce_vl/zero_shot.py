@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -19,8 +18,8 @@ from ecommerce_vl.data.images import ImagePipeline
 from ecommerce_vl.data.tokenizer import load_tokenizer, tokenizer_digest
 from ecommerce_vl.encoder import Encoder, content_hash, text_of
 from ecommerce_vl.errors import UserError
-from ecommerce_vl.models.dual import DualEncoder, unit
-from ecommerce_vl.systems.encoders import VIEWS, dual_encoder
+from ecommerce_vl.models.dual import DualEncoder
+from ecommerce_vl.systems.encoders import VIEWS, dual_encoder, embed_dual
 from ecommerce_vl.training.checkpoint import digests
 from ecommerce_vl.training.initial import overlay
 from ecommerce_vl.training.sharding import by_path
@@ -50,14 +49,7 @@ class ZeroShot:
 
     def embed(self, model: DualEncoder, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
         """Unit vectors (B,D) float32 of each view; zeros of a modality that the model cannot read."""
-        nothing = jnp.zeros((batch["has_image"].shape[0], self.config["embed_dim"]))
-        image, text = nothing, nothing
-        if model.image is not None and views != ("text",):
-            image = model.encode_image(batch["image"])
-        if model.text is not None and views != ("image",):
-            text = model.encode_text(batch["text_ids"], batch["text_mask"])
-        product = unit(image * batch["has_image"][:, None] + text * batch["has_text"][:, None])
-        return {view: {"image": image, "text": text, "product": product}[view] for view in views}
+        return embed_dual(model, batch, views)
 
 
 def from_pretrained(folder: str | Path, *, max_length: int | None = None, log: Callable = print) -> Encoder:

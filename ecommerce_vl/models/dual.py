@@ -59,6 +59,7 @@ class DualEncoder(nnx.Module):
                 return None
             return linear(tower["width"], embed_dim, dtype=dtype, rngs=rngs, use_bias=kind == "affine")
 
+        self.embed_dim = embed_dim
         self.image = VisionTransformer(**image, dtype=dtype, rngs=rngs) if image else None
         self.text = TextTransformer(**text, dtype=dtype, rngs=rngs) if text else None
         self.image_projection = projection("image", image_projection, image)

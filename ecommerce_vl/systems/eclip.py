@@ -15,8 +15,8 @@ from flax import nnx
 from ecommerce_vl.errors import one_of
 from ecommerce_vl.losses.candidates import Candidates, Rule
 from ecommerce_vl.losses.contrastive import candidate_loss, check_sweep
-from ecommerce_vl.models.dual import DualEncoder, unit
-from ecommerce_vl.systems.encoders import VIEWS, dual_encoder, row_keys
+from ecommerce_vl.models.dual import DualEncoder
+from ecommerce_vl.systems.encoders import VIEWS, dual_encoder, embed_dual, row_keys
 
 OBJECTIVES = ("softmax", "sigmoid")
 LABEL_MODES = ("one_hot", "catalog", "mask")
@@ -84,12 +84,4 @@ class EClip:
 
     def embed(self, model: DualEncoder, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
         """Unit vectors (B,D) float32 of each view. "product" is norm(image + text), or the one that there is."""
-        vectors = {}
-        if views != ("text",):
-            vectors["image"] = model.encode_image(batch["image"])
-        if views != ("image",):
-            vectors["text"] = model.encode_text(batch["text_ids"], batch["text_mask"])
-        if "product" in views:
-            image_BxD = vectors["image"] * batch["has_image"][:, None]
-            vectors["product"] = unit(image_BxD + vectors["text"] * batch["has_text"][:, None])
-        return {view: vectors[view] for view in views}
+        return embed_dual(model, batch, views)

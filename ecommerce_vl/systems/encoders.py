@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.models.dual import DualEncoder
+from ecommerce_vl.models.dual import DualEncoder, unit
 from ecommerce_vl.models.joint import JointEncoder
 from ecommerce_vl.models.text import TextTransformer
 from ecommerce_vl.models.transformer import Form
@@ -39,6 +39,21 @@ def dual_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> DualEncoder:
         dtype=compute_dtype(config["dtype"]),
         rngs=rngs,
     )
+
+
+def embed_dual(model: DualEncoder, batch: Mapping[str, jax.Array], views: tuple[str, ...]) -> dict[str, jax.Array]:
+    """{view: unit vectors (B,D)} by two towers; zeros of "image" or "text" where the model has no such tower.
+
+    "product" is norm(image + text) of what the product has.
+    """
+    nothing = jnp.zeros((batch["has_image"].shape[0], model.embed_dim))
+    image_BxD, text_BxD = nothing, nothing
+    if model.image is not None and views != ("text",):
+        image_BxD = model.encode_image(batch["image"])
+    if model.text is not None and views != ("image",):
+        text_BxD = model.encode_text(batch["text_ids"], batch["text_mask"])
+    product_BxD = unit(image_BxD * batch["has_image"][:, None] + text_BxD * batch["has_text"][:, None])
+    return {view: {"image": image_BxD, "text": text_BxD, "product": product_BxD}[view] for view in views}
 
 
 def logit_bias(config) -> float | None:

@@ -40,7 +40,9 @@ QUERIES = flags.DEFINE_string(
 APPROXIMATE = flags.DEFINE_bool("approximate", False, "also how much an approximate index finds of the exact answers")
 BASELINE = flags.DEFINE_list("baseline", [], "folders of Hugging Face, or ids of the hub, to measure as they are")
 PAIRS = flags.DEFINE_list("pairs", [], "files of labelled pairs to match, .jsonl or .jsonl.gz, separated by commas")
-TASKS = flags.DEFINE_list("tasks", [], "families of tasks to measure instead of all, such as category,query_retrieval")
+TASKS = flags.DEFINE_list(
+    "tasks", [], "tasks to measure instead of all, such as same_product,query; see docs/metrics.md"
+)
 THOROUGH = flags.DEFINE_boolean("thorough", False, "also what takes minutes: few-shot probes, fine-tuning the encoder")
 SEED = flags.DEFINE_integer("seed", 0, "of bootstrap, baselines and the choice of examples")
 FOLLOW = flags.DEFINE_bool("follow", False, "measure each new checkpoint of a run until it is finished")
@@ -65,10 +67,10 @@ def main() -> None:
 
 
 def _check_tasks() -> None:
-    from ecommerce_vl.evaluation.suite import FAMILIES
+    from ecommerce_vl.evaluation import suite
 
-    if unknown := [name for name in TASKS.value if name not in FAMILIES]:
-        raise UserError(f"--tasks has {unknown[0]!r}; expected some of {', '.join(FAMILIES)}")
+    if unknown := [name for name in TASKS.value if name not in suite.TASKS]:
+        raise UserError(f"--tasks has {unknown[0]!r}; expected some of {', '.join(suite.TASKS)}")
 
 
 def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
@@ -107,7 +109,7 @@ def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:
         splits[SPLIT.value],
         train=splits["train"],
         validation=splits["validation"],
-        families=TASKS.value,
+        tasks=TASKS.value,
         encoder=encoder,
         others={"untrained": encoder.untrained()} | published,
         records={"test": data.records(SPLIT.value)} | {name: data.records(name) for name in ("train", "validation")},

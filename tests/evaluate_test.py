@@ -34,7 +34,7 @@ def start(door, *flags):
         ),
         (
             ["--workdir=RUN", "--data=DATA", "--follow", "--tasks=adult,clusters"],
-            "--tasks has 'clusters'; expected some of product_",
+            "--tasks has 'clusters'; expected some of image_text",
         ),
         (["--compare=A"], "--compare=A names 1 folders; expected two"),
         (["--compare=A,B"], "no evaluation at 'A': metrics.json is missing"),

@@ -1,4 +1,4 @@
-"""The retrieval family: every setting of `retrieval.SETTINGS`, the model beside its baselines on one pool.
+"""Products find products: every setting of `retrieval.SETTINGS`, the model beside its baselines on one pool.
 
 The invariant: a baseline that lacks the vector of a product that the model has is left out by name, so that every row
 of a table has the same queries and candidates.
@@ -18,9 +18,9 @@ SAME_LEAF = retrieval.Setting("category", "product", "product", "product", "cate
 GALLERY_SIZES = (1_000, 10_000, 100_000, 1_000_000)
 
 
-def run(context: Context, results: Results) -> None:
-    """`image_text`, `same_product` and `same_style`, as far as the products have both views and relations."""
-    for setting in retrieval.SETTINGS:
+def run(context: Context, results: Results, *, task: str) -> None:
+    """`image_text`, `same_product` or `same_style`, as far as the products have both views and relations."""
+    for setting in (setting for setting in retrieval.SETTINGS if setting.task == task):
         if reason := retrieval.missing(context.test, setting=setting):
             results.skip(setting.key, reason)
         else:
@@ -28,8 +28,9 @@ def run(context: Context, results: Results) -> None:
             measure(context, results, setting=setting, pool=pool)
             if setting.exclude_self and setting.document_view == "product":
                 _measure_sizes(context, results, setting=setting)
-    related = any(key.startswith("same_") for key in results.grids)
-    if not related and not retrieval.missing(context.test, setting=SAME_LEAF):
+    relations = [setting for setting in retrieval.SETTINGS if setting.exclude_self]
+    related = any(not retrieval.missing(context.test, setting=setting) for setting in relations)
+    if task == "same_style" and not related and not retrieval.missing(context.test, setting=SAME_LEAF):
         _show(context, results, setting=SAME_LEAF)
 
 

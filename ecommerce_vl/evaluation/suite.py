@@ -6,6 +6,7 @@ is never silently absent. The validation split chooses, the test split is only m
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ecommerce_vl.evaluation import (
     adult,
@@ -26,23 +27,21 @@ from ecommerce_vl.evaluation import (
 from ecommerce_vl.evaluation.products import EmbeddedProducts
 from ecommerce_vl.evaluation.results import Results
 
-FAMILIES = {
-    family.__name__.rsplit(".", 1)[-1]: family
-    for family in (
-        product_retrieval,
-        cross_modal,
-        dominance,
-        centred,
-        clicked_pairs,
-        query_retrieval,
-        composed,
-        approximate,
-        category,
-        attributes,
-        matching,
-        clustering,
-        adult,
-    )
+# The first part of a key -> what measures it, in the order of the report.
+TASKS = {
+    **{name: partial(product_retrieval.run, task=name) for name in ("image_text", "same_product", "same_style")},
+    "cross_modal": cross_modal.run,
+    "dominance": dominance.run,
+    "centred": centred.run,
+    "clicked_pairs": clicked_pairs.run,
+    "query": query_retrieval.run,
+    "composed": composed.run,
+    "approximate": approximate.run,
+    "category": category.run,
+    "attributes": attributes.run,
+    "matching": matching.run,
+    "clustering": clustering.run,
+    "adult": adult.run,
 }
 
 
@@ -51,15 +50,15 @@ def run(
     *,
     train: EmbeddedProducts,
     validation: EmbeddedProducts,
-    families: Sequence[str] = (),
+    tasks: Sequence[str] = (),
     progress: Callable[[int, int, str], None] | None = None,
     **known,
 ) -> Results:
     """Measures all tasks on `test`; `train` gives neighbours and probes, `validation` their choices.
 
-    `families`: keys of `FAMILIES` to measure instead of all. `known`: what else a task may need, the fields of
+    `tasks`: names of `TASKS` to measure instead of all. `known`: what else a task may need, the fields of
     `context.Context`: encoder, others, records, queries, clicked, pairs, fine_tune, thorough, seed.
-    `progress(done, total, name)` is called before each family and once at the end. Same inputs and seed, same results.
+    `progress(done, total, name)` is called before each task and once at the end. Same inputs and seed, same results.
     Memory: a block of scores at a time, and the relevance of up to 1,000 answers per query.
     """
     given = context.Context(test=test, train=train, validation=validation, **known)
@@ -68,14 +67,14 @@ def run(
         for modality, things in (("image", "pictures"), ("text", "words")):
             if modality not in encoder.modalities:
                 results.skip(method, f"it reads no {things}, and has no rows of tasks that ask with them")
-    asked = [name for name in FAMILIES if name in families or not families]
-    for name in FAMILIES:
+    asked = [name for name in TASKS if name in tasks or not tasks]
+    for name in TASKS:
         if name not in asked:
             results.skip(name, "it was not asked for")
     for done, name in enumerate(asked):
         if progress:
             progress(done, len(asked), name)
-        FAMILIES[name].run(given, results)
+        TASKS[name](given, results)
     if progress:
         progress(len(asked), len(asked), "done")
     return results

@@ -13,7 +13,7 @@ from ecommerce_vl.evaluation import judged_pairs, suite
 
 def run(splits, known, clicked):
     parts = {name: splits[name] for name in ("train", "validation")}
-    return suite.run(splits["test"], **parts, **known, families=["clicked_pairs"], clicked=clicked)
+    return suite.run(splits["test"], **parts, **known, tasks=["clicked_pairs"], clicked=clicked)
 
 
 def test_all_methods_have_the_pairs_and_pools_of_the_model(splits, known):

@@ -12,7 +12,8 @@ from ecommerce_vl.evaluation.results import Results
 
 def run(splits):
     results = Results(products=splits["test"])
-    product_retrieval.run(Context(**splits), results)
+    for task in ("image_text", "same_product", "same_style"):
+        product_retrieval.run(Context(**splits), results, task=task)
     return results
 
 

@@ -81,14 +81,14 @@ def test_the_same_seed_gives_the_same_results_and_progress_is_told(splits, known
         progress=lambda done, total, name: told.append((done, total, name)),
     )
     assert again.metrics == results.metrics and again.grids == results.grids
-    assert [done for done, _, _ in told] == list(range(len(suite.FAMILIES) + 1)) and told[-1][2] == "done"
+    assert [done for done, _, _ in told] == list(range(len(suite.TASKS) + 1)) and told[-1][2] == "done"
 
 
 def test_chosen_families_have_the_numbers_of_all(splits, known, results):
     parts = {name: splits[name] for name in ("train", "validation")}
-    some = suite.run(splits["test"], **parts, **known, families=["category", "clustering"])
+    some = suite.run(splits["test"], **parts, **known, tasks=["category", "clustering"])
     assert some.metrics == {k: v for k, v in results.metrics.items() if k.startswith(("category/", "clustering/"))}
-    assert set(suite.FAMILIES) - set(some.skipped) == {"category", "clustering"}
+    assert set(suite.TASKS) - set(some.skipped) == {"category", "clustering"}
     assert some.skipped["matching"] == "it was not asked for"
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from absl import flags
 
 from ecommerce_vl import doors
+from ecommerce_vl.errors import UserError
 
 WORKDIR = flags.DEFINE_string("workdir", None, "run directory of the trained system")
 PRETRAINED = flags.DEFINE_string("pretrained", None, "instead of a run, a folder of Hugging Face, or an id of the hub")
@@ -46,6 +47,10 @@ def main() -> None:
 
     out = Path(OUT.value)
     if MODEL.value:
+        for flag in (INDEX, REFRESH, SPLIT, THUMBNAILS):
+            if flag.present:
+                expected = "expected --workdir or --pretrained, and --out, beside --model"
+                raise UserError(f"--{flag.name} is for vectors; {expected}")
         return write_model(out)
     data = PreparedData(DATA.value)
     if INDEX.value:

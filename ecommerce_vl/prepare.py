@@ -50,7 +50,6 @@ def main() -> None:
     from ecommerce_vl.data.sample.request import draw_sample, parse_sample
     from ecommerce_vl.data.seed_model.findings import write_findings
     from ecommerce_vl.data.summary import found_lines, mined_lines, prepared_lines
-    from ecommerce_vl.data.workers import worker_count
     from ecommerce_vl.exporting.reader import ExportedVectors
     from ecommerce_vl.progress import Progress
 
@@ -89,7 +88,7 @@ def main() -> None:
         print(f"findings {write_seed_page(out, **limit)}")
     if CLICKS.value:
         logs = {"clicks": CLICKS.value, "queries": QUERIES.value, "vectors": vectors}
-        num_threads = worker_count(config["num_workers"])
+        num_threads = config["num_workers"] or 2  # of one engine, which share its memory
         mined = mine_logs(out, **logs, config=config["logs"], num_threads=num_threads, progress=steps, **limit)
         print("\n".join(mined_lines(mined)))
         print(f"pairs    {write_audit(out, out / PAIRS_PAGE)}")

@@ -24,6 +24,7 @@ from ecommerce_vl.errors import UserError
 from ecommerce_vl.models.pretrained import FAMILIES
 from ecommerce_vl.models.pretrained.family import Family
 from ecommerce_vl.models.pretrained.table import Row, convert, restore, under
+from ecommerce_vl.systems.encoders import logit_bias
 from ecommerce_vl.training.workdir import read_config
 
 PARTS = ("image", "text", "dual", "joint", "run")
@@ -32,6 +33,7 @@ RUN_FIELDS = ("image", "joint", "embed_dim", "separate_query", "modal_adaptation
 RUN_WORDS = ("max_length", "query_length", "vocab_size")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FILES = ("*.json", "*.safetensors")
+BIAS = "logit_bias"  # of a sigmoid loss
 CLIP_COLOURS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 # What Pillow's numbers of filters mean in a preprocessor_config.json.
 FILTERS = {2: "bilinear", 3: "bicubic"}
@@ -289,14 +291,17 @@ def rows_of(family: Family, part: str, config: Mapping[str, Any]) -> tuple[Row, 
     for tower in towers:
         if config[tower]["pool"] == "pooler":
             rows += under(f"{tower}/", family.rows[f"{tower}.pooler"])
-    return (*rows, *(family.rows["dual"] if part == "dual" else ()))
+    rest = family.rows["dual"] if part == "dual" else ()
+    return (*rows, *(row for row in rest if row.ours != BIAS or logit_bias(config) is not None))
 
 
 def _is_of(path: str, part: str, rows: tuple[Row, ...]) -> bool:
-    """Whether a parameter must come from the folder: all of a tower, of the joint encoder what the table knows."""
+    """Whether a parameter must come from the folder: all of its towers, of the joint encoder what the table knows."""
     if part == "joint":
         return path in {row.ours for row in rows}
-    return part == "dual" or path.startswith(f"{part}/")
+    if part == "dual":
+        return path != BIAS or any(row.ours == BIAS for row in rows)  # CLIP has none: it begins as ours does
+    return path.startswith(f"{part}/")
 
 
 def merged(config: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

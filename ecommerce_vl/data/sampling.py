@@ -127,19 +127,24 @@ class Neighbours:
         shuffled = np.random.default_rng((seed, 0)).permutation(count).astype(np.int32)
         self._line = shuffled[np.argsort(np.maximum(category_N, -1)[shuffled], kind="stable")]
         self._windows = natural_order(self._num_windows, seed=seed)
+        self._last = (-1, 0)
 
     def row(self, step: int, place: int) -> int:
         """The row at a place (from 0, below `size`) of a step."""
-        cut = np.random.default_rng((self._seed, 1, step // self._num_windows)).integers(len(self._line))
-        first = int(self._windows[step]) * self._size + int(cut)
+        known, first = self._last  # a step is asked for row by row, and a shuffle of few windows is slow
+        if known != step:
+            cut = np.random.default_rng((self._seed, 1, step // self._num_windows)).integers(len(self._line))
+            first = int(self._windows[step]) * self._size + int(cut)
+            self._last = (step, first)  # as a whole, since several threads read
         return int(self._line[(first + place) % len(self._line)])
 
 
 class WeightedOrder:
     """Pairs first, then neighbours, then single rows, in every batch; arguments as for `training_order`.
 
-    Single rows make up for the categories that have no catalogs, so that the histogram of all rows follows n^power as
-    long as the categories with catalogs are worth the share of the pairs. Rows without a category count as one.
+    Single rows make up for the categories that have no catalogs, and for neighbours, which come by the size of their
+    category, so that the histogram of all rows follows n^power as long as no category is worth less than its share of
+    pairs and neighbours. Rows without a category count as one.
 
     A product may come twice in a batch: as a listing of a pair and a single row, or where its category is so small
     that its weight is more than one draw. Its catalog key then makes the two rows positives of each other.
@@ -163,8 +168,10 @@ class WeightedOrder:
         if self._num_alike:
             self._alike = Neighbours(category_key, size=self._num_alike, seed=seed)
         _, category_N = np.unique(np.maximum(category_key, -1), return_inverse=True)
-        weight_C = np.bincount(category_N).astype(float) ** category_power
-        share_C = weight_C / weight_C.sum()
+        size_C = np.bincount(category_N).astype(float)
+        share_C = size_C**category_power / (size_C**category_power).sum()
+        drawn_C = self._num_alike / batch_size * size_C / size_C.sum()
+        others_C = share_C  # of singles, where all of them is taken by pairs and neighbours
         if catalog_pairs:
             self._listings = Listings.of(catalog_key, np.zeros_like(catalog_key) if seller_key is None else seller_key)
             _check_pairs(catalog_pairs, self._num_pairs, len(self._listings.first_K), batch_size=batch_size)
@@ -172,9 +179,11 @@ class WeightedOrder:
             paired_C = np.where(np.bincount(category_K, minlength=len(share_C)) > 0, share_C, 0.0)
             paired_C /= paired_C.sum()
             self._catalogs = Deck(category_K, paired_C, seed=seed)
-            share_C = np.maximum(share_C - 2 * self._num_pairs / batch_size * paired_C, 0.0)
+            drawn_C, others_C = drawn_C + 2 * self._num_pairs / batch_size * paired_C, paired_C
+        if drawn_C.any():
+            left_C = np.maximum(share_C - drawn_C, 0.0)
             # Where every category has catalogs and all rows are pairs, nothing is left for the singles to make up.
-            share_C = share_C / share_C.sum() if share_C.sum() > 1e-9 else paired_C
+            share_C = left_C / left_C.sum() if left_C.sum() > 1e-9 else others_C
         self._singles = Deck(category_N, share_C, seed=seed)
 
     def __getitem__(self, position: int) -> int:

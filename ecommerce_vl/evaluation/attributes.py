@@ -241,7 +241,7 @@ def _note(context: Context, results: Results, prefix: str, tasks: list[Task], pr
         fixed = {metric: vars(entry) | {"n": len(task.rows["test"])} | shared for metric, entry in entries.items()}
         results.add(f"attributes/{name}/{prefix}", fixed)
         right = _right(found.accepted, task, "test").astype(np.float64)
-        results.per_query[f"attributes/{name}/{prefix}"] = {"rows": task.rows["test"], "right": right}
+        results.per_query[f"attributes/{name}/{prefix}"] = {"rows": task.rows["test"], "accuracy": right}
     for name in ("mean", "weighted_mean"):
         entries = {metric: entry for (owner, metric), entry in measured.items() if owner == f"all {name}"}
         rows = len(np.unique(np.concatenate([task.rows["test"] for task in tasks])))

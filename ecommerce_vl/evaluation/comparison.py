@@ -32,15 +32,15 @@ _SCHEMA = pa.schema(
 def save(folder: str | Path, results: Results) -> Path:
     """Writes the values of every query of `results.per_query` to FOLDER/per_query.parquet, one row each.
 
-    Queries of a task are the products at its "rows", or have "ids" of their own where no product asks.
+    Queries of a task are the products at its "rows", or have "ids" and "groups" of their own where no product asks.
     """
     path, components = Path(folder) / FILE, results.products.components()
     with whole_file(path) as partial, pq.ParquetWriter(partial, _SCHEMA, compression="zstd") as writer:
         for prefix, values in sorted(results.per_query.items()):
             rows = np.asarray(values["rows"], int)
             ids = values["ids"].tolist() if "ids" in values else [results.products.ids[row] for row in rows]
-            groups = np.arange(len(ids)) if "ids" in values else components[rows]
-            for name in sorted(set(values) - {"rows", "ids"}):
+            groups = values["groups"] if "groups" in values else components[rows]
+            for name in sorted(set(values) - {"rows", "ids", "groups"}):
                 columns = [
                     pa.array([f"{prefix}/{name}"] * len(ids)).dictionary_encode(),
                     pa.array(ids, pa.string()).dictionary_encode(),

@@ -162,13 +162,14 @@ def _parse(line: str, *, where: str) -> tuple[str, str, dict[str, float], float,
     given = [grade for grade in grades.values() if isinstance(grade, str)]
     by_labels = (name for name in SCALES if given and SCALES[name].labels.keys() >= {*given})
     scale = row.get("scale") or next(by_labels, "numbers")
-    if scale not in SCALES:
+    if not isinstance(scale, str) or scale not in SCALES:
         raise UserError(f"{where}: found scale {scale!r}; expected one of {', '.join(SCALES)}")
     labels = SCALES[scale].labels
     wrong = [grade for grade in grades.values() if not (grade in list(labels) if labels else _is_grade(grade))]
     if wrong:
         known = "; ".join(f"{name} {', '.join(one.labels)}" for name, one in SCALES.items() if one.labels)
-        raise UserError(f"{where}: found {wrong[0]!r} in the grades, by {scale}; {_FORM}, or labels: {known}")
+        expected = f"expected {', '.join(labels)}" if labels else f"{_FORM}, or labels: {known}"
+        raise UserError(f"{where}: found {wrong[0]!r} in the grades, by {scale}; {expected}")
     grades = {name: labels[grade] if labels else grade for name, grade in grades.items()}
     count = _first(row, ("count", "frequency"))
     if count is not None and not _is_grade(count):

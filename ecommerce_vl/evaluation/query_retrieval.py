@@ -171,7 +171,7 @@ def _measure(
     columns, tops = [], []
     for span, rows, scores in _answers(pool, asked, candidates):
         columns.append(_whole(pool, pool.queries[span], rows, scores))
-        tops.append((rows[:, : UNIQUE[-1]], scores[:, :TOP]))
+        tops.append((rows[:, : UNIQUE[-1]], scores[:, : UNIQUE[-1]]))
     whole = {name: np.concatenate([block[name] for block in columns]) for name in columns[0]}
     rows, scores = map(np.concatenate, zip(*tops, strict=True))
     shared = _shared(context, pool)
@@ -190,7 +190,7 @@ def _measure(
                 results.metrics[f"{key}/{metric}/slice={name}"] = found | shared
         if tuple(pool.parts) == ("test",):
             results.grids[key] = _grid(context, pool, rows, scores, whole["ndcg@10"], view=view)
-    return rows
+    return np.where(scores > 0, rows, -1) if method == "bm25" else rows  # what has no word of the query is not found
 
 
 def _shared(context: Context, pool: Pool) -> dict:
@@ -292,7 +292,8 @@ def _note(context: Context, results: Results, pool: Pool, key: str, values: dict
     results.add(key, {name: found | shared for name, found in estimates.items()})
     if keep:
         ids = [context.queries.ids[query] for query in pool.queries]
-        results.per_query[key] = {**values, "rows": np.full(len(ids), -1), "ids": np.array(ids, dtype=object)}
+        who = {"rows": np.full(len(ids), -1), "ids": np.array(ids, dtype=object), "groups": _groups(context, pool)}
+        results.per_query[key] = {**values, **who}
 
 
 def _groups(context: Context, pool: Pool) -> np.ndarray:
@@ -336,6 +337,7 @@ def _slices(context: Context, pool: Pool) -> dict[str, np.ndarray]:
 
 def _phrases(values: Iterable[object]) -> set[str]:
     """The words of each text, in lower case, with one blank between; single characters, such as sizes, are left out."""
+    values = (one for value in values for one in (value if isinstance(value, list) else [value]))
     texts = (" ".join(_WORDS.findall(value.lower())) for value in values if isinstance(value, str))
     return {text for text in texts if len(text) > 1}
 

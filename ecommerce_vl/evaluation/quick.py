@@ -37,7 +37,7 @@ def measure(
     for name, query, document in (("i2t", "image", "text"), ("t2i", "text", "image")):
         if query in vectors and document in vectors:
             hits = _hits(vectors[query], vectors[document], _labels(keys["catalog"]))
-            found |= {f"image_text/{name}/hit@{k}": value for k, value in hits.items()}
+            found |= {f"image_text/{name}/hit@{k}": value for k, value in hits.items()}  # none without a pair
     view = next((view for view in ("product", "image", "text") if view in vectors), None)
     if view:
         related = [_labels(keys[name]) for name in ("catalog", "group")]
@@ -59,6 +59,8 @@ def _cosines(queries_NxD: np.ndarray, documents_MxD: np.ndarray) -> np.ndarray:
 def _hits(queries_NxD: np.ndarray, documents_NxD: np.ndarray, labels: np.ndarray) -> dict[int, float]:
     asks, answers = (np.isfinite(rows).all(axis=1) for rows in (queries_NxD, documents_NxD))
     asks &= np.isin(labels, labels[answers])
+    if not asks.any():
+        return {}
     relevance = labels[asks][:, None] == labels[answers]
     return _hits_of(_cosines(queries_NxD[asks], documents_NxD[answers]), relevance)
 

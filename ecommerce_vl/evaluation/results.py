@@ -20,7 +20,8 @@ class Results:
     skipped: task/setting[/baseline] -> why it was not measured;
     grids: setting -> examples for the report, as rows of `products`;
     figures: setting -> what else the report draws of it (a curve, a confusion table, clusters), of `figures.py`;
-    per_query: task/setting/… -> {metric: float (Q,)} of each query, plus "rows", int (Q,): the products that ask.
+    per_query: task/setting/… -> {metric: float (Q,)} of each query, plus "rows", int (Q,): the products that ask; where
+      words ask, -1, and "ids" and "groups" (Q,) of the queries, the latter equal where they are drawn as one.
     """
 
     products: EmbeddedProducts

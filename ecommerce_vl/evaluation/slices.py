@@ -17,7 +17,7 @@ from ecommerce_vl.evaluation.tables import SLICE, describe, without_baseline
 MIN_QUERIES = 5  # a slice of fewer has no interval worth reading
 MOST_CATEGORIES = 12
 # What is sliced of tasks whose main number is no mean over rows: the share of wrong, and of right, decisions.
-_PER_ROW = {"adult": "error", "attributes": "right"}
+_PER_ROW = {"adult": "error", "attributes": "accuracy"}
 _GROUP_SIZES = ((1, 1, "1"), (2, 2, "2"), (3, 5, "3 to 5"), (6, None, "6 and more"))
 
 
@@ -68,9 +68,10 @@ def add(results: Results, *, seed: int = 0) -> None:
             continue
         if main is None or without_baseline(tuple(parts))[1] or not len(rows) or (rows < 0).any():
             continue
-        if main == _PER_ROW.get(task):  # the whole stands above its parts
-            whole = {main: np.asarray(values[main], np.float64)}
-            results.add(prefix, _intervals(whole, groups=components[rows], seed=seed))
+        if main == _PER_ROW.get(task) and f"{prefix}/{main}" not in results.metrics:  # the whole stands above its parts
+            whole = _intervals({main: np.asarray(values[main], np.float64)}, groups=components[rows], seed=seed)
+            shared = {"candidates": len(rows), "coverage": len(rows) / len(results.products)}
+            results.add(prefix, {main: whole[main] | shared})
         for dimension, names in known.items():
             if dimension == "leaf" and task != "adult":
                 continue

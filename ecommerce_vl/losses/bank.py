@@ -109,6 +109,7 @@ def drift(bank: Bank, batch: Candidates, *, mesh: Mesh) -> dict[str, jax.Array]:
 
     def local(stored_PxTxD, key_PxT, valid_PxT, fresh_bxD, key_b, valid_b):
         fresh_BxD, key_B, valid_B = gather_rows((fresh_bxD, key_b, valid_b), axes)
+        key_B = jnp.where(valid_B, key_B, jnp.iinfo(jnp.int32).max)  # last, so that a valid row of a key is found first
         order_B = jnp.argsort(key_B)
         stored_MxD, key_M = stored_PxTxD.reshape(-1, stored_PxTxD.shape[2]), key_PxT.reshape(-1)
         at_M = order_B[jnp.searchsorted(key_B[order_B], key_M).clip(0, len(key_B) - 1)]

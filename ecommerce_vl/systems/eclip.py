@@ -68,7 +68,7 @@ class EClip:
         }
 
     def contrast(self, model: DualEncoder, encoded, batch, extra, mesh):
-        """The catalog-labelled InfoNCE of the global batch; rows without a picture or a title do not count."""
+        """The loss of the global batch with its catalog labels; rows without a picture or a title do not count."""
         valid_B = batch["valid"] & batch["has_image"] & batch["has_text"]
         texts = Candidates(encoded["text"], batch["catalog_key"], valid_B)
         scale, bias = model.logit_scale[...], None if model.logit_bias is None else model.logit_bias[...]

@@ -78,16 +78,22 @@ def make_optimizer(
     above times this, that of what comes before the blocks once more so; what lies above the blocks has the whole rate
     (BEiT, 2106.08254).
 
-    "adamw": for large data. "lamb" (1904.00962): updates as large as their parameters, for batches of 16 k and more.
+    "adamw": for large data. "lamb" (1904.00962): updates as large as their matrices, for batches of 16 k and more.
     "muon" orthogonalises the momentum of every kernel (Adam for the rest), so that weak directions learn as fast as
     strong ones: on a few thousand products AdamW fills few dimensions of the space.
 
     Errors: ValueError for another name.
     """
     shared = {"weight_decay": config["weight_decay"]}
-    if config["name"] in ("adamw", "lamb"):
-        rule = {"adamw": optax.adamw, "lamb": optax.lamb}[config["name"]]
-        rule = rule(schedule, b1=config["b1"], b2=config["b2"], eps=config["eps"], mask=_is_decayed, **shared)
+    if config["name"] == "adamw":
+        rule = optax.adamw(schedule, b1=config["b1"], b2=config["b2"], eps=config["eps"], mask=_is_decayed, **shared)
+    elif config["name"] == "lamb":
+        rule = optax.chain(
+            optax.scale_by_adam(b1=config["b1"], b2=config["b2"], eps=config["eps"]),
+            optax.add_decayed_weights(mask=_is_decayed, **shared),
+            _scale_by_trust(),  # optax.lamb would take the layers of a stack for one
+            optax.scale_by_learning_rate(schedule),
+        )
     elif config["name"] == "muon":
         rule = optax.contrib.muon(
             schedule,
@@ -161,6 +167,23 @@ def _by_layer(factor_of: Callable[[Any, int], Any]) -> optax.GradientTransformat
 
         scaled = [factor(path_name(path), leaf) * leaf for path, leaf in paths]
         return jax.tree.unflatten(structure, scaled), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def _scale_by_trust() -> optax.GradientTransformation:
+    """LAMB's ratio of the norms of a matrix and of its update, layer by layer of a stack; 1 for other parameters."""
+
+    def update(updates, state, params):
+        def scaled(path, update, param):
+            name = path_name(path)
+            if name.split("/")[-1] not in DECAYED:
+                return update
+            axes = tuple(range(1 if "/blocks/" in name else 0, update.ndim))
+            norms = [jnp.sqrt(jnp.sum(x.astype(jnp.float32) ** 2, axis=axes, keepdims=True)) for x in (param, update)]
+            return update * jnp.where((norms[0] > 0) & (norms[1] > 0), norms[0] / jnp.maximum(norms[1], 1e-30), 1.0)
+
+        return jax.tree_util.tree_map_with_path(scaled, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 

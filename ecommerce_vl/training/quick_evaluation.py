@@ -42,7 +42,8 @@ class QuickEvaluation:
     """Embeds the sample with the parameters of a step, measures, and writes the row and the line.
 
     Args:
-      data: the prepared data; its validation products with a picture and a title are drawn from.
+      data: the prepared data; of its validation products those with a picture and a title are drawn from, and first of
+        all, where the system embeds queries, those that queries lead to, whatever they have.
       config: of the run; `evaluate.products` of the sample at most, as many queries, `batch_size` embedded at a time.
       system, graphdef, param_shardings: what embeds, as in `training/step.py`.
       measure: turns vectors into values.
@@ -69,7 +70,7 @@ class QuickEvaluation:
         self.keys = {name: rows[f"{name}_key"][chosen] for name in ("catalog", "group", "category")}
         self.num_products, self.measure, self.log = len(chosen), measure, log
         if self.num_products < 2:
-            log(f"eval     off: {self.num_products} of the {SPLIT} products have a picture and a title; two are needed")
+            log(f"eval     off: {self.num_products} of the {SPLIT} products can be asked for; two are needed")
             self.num_products = 0
         queries, self.answers = _queries(asked, rows["id"][chosen], most=most)
         of_product = partial(

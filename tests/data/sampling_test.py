@@ -87,6 +87,16 @@ def test_neighbours_of_a_category_stand_between_pairs_and_singles(keys):
     assert len(np.unique(once)) == len(once), "a pass over the line shows a row once"
 
 
+@pytest.mark.parametrize(("pairs", "power", "alike"), [(0.25, 1.0, 0.5), (0.0, 0.7, 0.25), (0.25, 0.9, 0.25)])
+def test_singles_make_up_for_pairs_and_neighbours(keys, pairs, power, alike):
+    options = {"catalog_pairs": pairs, "category_power": power, "same_category_fraction": alike}
+    order = training_order(keys, batch_size=BATCH, seed=0, **options)
+    steps = 4 * len(keys["category_key"]) // int(alike * BATCH)  # neighbours come category by category
+    found = np.bincount(keys["category_key"][drawn(order, steps).ravel()]) / (steps * BATCH)
+    expected = np.bincount(keys["category_key"]) ** power
+    np.testing.assert_allclose(found, expected / expected.sum(), rtol=0.06, atol=1e-3)
+
+
 def test_any_position_can_be_asked_for_alone(keys):
     rows = drawn(order_of(keys), steps=20)
     for step, place in ((19, 255), (0, 0), (7, 63), (7, 64), (13, 200)):

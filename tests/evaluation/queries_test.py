@@ -37,7 +37,14 @@ def test_both_layouts_plain_and_gzipped(tmp_path):
         ('{"query_id": "q", "query": "x"}', "found None in the grades"),
         ('{"query_id": "q", "query": "x", "grades": {"a": -1}}', "found -1 in the grades"),
         ('{"query_id": "q", "query": "x", "grades": {"a": "B"}}', "found 'B' in the grades, by numbers"),
-        ('{"query_id": "q", "query": "x", "grades": {"a": "E", "b": 1}}', "found 1 in the grades, by esci"),
+        (
+            '{"query_id": "q", "query": "x", "grades": {"a": "E", "b": 1}}',
+            "by esci; expected E, S, C, I",
+        ),
+        (
+            '{"query_id": "q", "query": "x", "grades": {"a": 1}, "scale": ["esci"]}',
+            "found scale ['esci']",
+        ),
         ('{"query_id": "q", "query": "x", "grades": {"a": ["E"]}}', "found ['E'] in the grades"),
         (
             '{"query_id": "q", "query": "x", "grades": {"a": 1}, "scale": "stars"}',

@@ -158,5 +158,9 @@ def test_drift_is_the_cosine_of_what_the_bank_has_of_the_products_of_the_batch(n
     found = jax.device_get(jax.jit(lambda bank, batch: drift(bank, batch, mesh=mesh))(bank, batch))
     expected = float(first.embedding_CxD[2] @ batch.embedding_CxD[0])
     assert found["bank_repeats"] == 1 and found["bank_cosine"] == pytest.approx(expected, abs=1e-6)
+    twice = rows([3, 3, 3, 9], [False, True, True, True])  # several queries of one product, one of them empty
+    found = jax.device_get(jax.jit(lambda bank: drift(bank, twice, mesh=mesh))(bank))
+    expected = float(first.embedding_CxD[2] @ twice.embedding_CxD[1])
+    assert found["bank_repeats"] == 1 and found["bank_cosine"] == pytest.approx(expected, abs=1e-6)
     none = jax.device_get(jax.jit(lambda bank: drift(bank, rows([90, 91, 92, 93], [True] * 4), mesh=mesh))(bank))
     assert none == {"bank_cosine": 0.0, "bank_repeats": 0.0}

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -112,13 +113,16 @@ def test_what_lies_above_the_blocks_is_known_by_its_name():
     assert parts == last | {"cross", "encoder", "image", "joint", "query", "text"}  # their last norms
 
 
-def test_lamb_moves_a_parameter_in_proportion_to_its_size():
-    params = {"small": {"kernel": jnp.ones((3, 3))}, "large": {"kernel": 10 * jnp.ones((3, 3))}}
-    gradient = {name: {"kernel": jnp.full((3, 3), 0.01)} for name in params}
+def test_lamb_moves_a_matrix_in_proportion_to_its_size_layer_by_layer():
+    stack = jnp.stack([jnp.ones((3, 3)), 10 * jnp.ones((3, 3))])
+    params = {"x": {"blocks": {"kernel": stack}, "kernel": 10 * jnp.ones((3, 3)), "bias": jnp.full(3, 10.0)}}
+    gradient = jax.tree.map(lambda x: jnp.full_like(x, 0.01), params)
     optimizer = make_optimizer(FIELDS | {"name": "lamb", "weight_decay": 0.0}, schedule=lambda step: 0.1)
     updates, _ = optimizer.update(gradient, optimizer.init(params), params)
-    np.testing.assert_allclose(updates["small"]["kernel"], -0.1, rtol=1e-3)
-    np.testing.assert_allclose(updates["large"]["kernel"], -1.0, rtol=1e-3)
+    np.testing.assert_allclose(updates["x"]["blocks"]["kernel"][0], -0.1, rtol=1e-3)
+    np.testing.assert_allclose(updates["x"]["blocks"]["kernel"][1], -1.0, rtol=1e-3)
+    np.testing.assert_allclose(updates["x"]["kernel"], -1.0, rtol=1e-3)
+    np.testing.assert_allclose(updates["x"]["bias"], -0.1, rtol=1e-3)
 
 
 def test_a_tower_may_stay_for_the_first_of_the_samples_alone():

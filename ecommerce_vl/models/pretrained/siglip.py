@@ -1,8 +1,9 @@
 """SigLIP (2303.15343) and SigLIP 2 (2502.14786): two towers without a projection of pictures.
 
 Pictures have no [CLS]; a learned query attends to the patches. Texts are padded to one length, the padding is read,
-and the last state is taken whatever it is of. The bias of its sigmoid loss is not used: it moves no softmax, and no
-order of answers. SigLIP 2 of variable resolution (model_type "siglip2") is loaded for square pictures of one size;
+and the last state is taken whatever it is of. The bias of its sigmoid loss is read where that loss is trained on: it
+moves no softmax, and no order of answers. SigLIP 2 of variable resolution (model_type "siglip2") is loaded for square
+pictures of one size;
 those of fixed resolution call themselves "siglip".
 """
 
@@ -64,7 +65,11 @@ TEXT = (
     *under("transformer/blocks/", BLOCKS, "encoder.layers.{}."),
     *norm("transformer/norm", "final_layer_norm"),
 )
-DUAL = (*dense("text_projection", "text_model.head"), Row("logit_scale", "logit_scale", scalar))
+DUAL = (
+    *dense("text_projection", "text_model.head"),
+    Row("logit_scale", "logit_scale", scalar),
+    Row("logit_bias", "logit_bias", scalar),
+)
 
 
 def read(hf: Mapping[str, Any]) -> Family:

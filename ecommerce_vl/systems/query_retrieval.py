@@ -48,6 +48,7 @@ from ecommerce_vl.systems.encoders import (
     together,
 )
 from ecommerce_vl.systems.masking import Chosen, Vocabulary, choose, replace_words, split_keys
+from ecommerce_vl.systems.matching import match_loss
 
 VIEWS = (*encoders.VIEWS, "query")
 OBJECTIVES = ("am_softmax", "softmax", "sigmoid")
@@ -349,9 +350,8 @@ class QueryRetrieval:
             for name in shown:
                 if name in self.weights:
                     items = (encoded[states[name]], shown[name], valid[name])
-                    losses[name], accuracies[f"{name}_accuracy"] = _match(
-                        model.cross, query, items, partners, valid_B, mesh
-                    )
+                    asked = {"query": query, "query_valid_B": valid_B, "items": items, "partners": partners}
+                    losses[name], accuracies[f"{name}_accuracy"] = match_loss(model.cross, **asked, mesh=mesh)
         return losses, accuracies
 
     def constrain(self, params: dict) -> dict:
@@ -386,19 +386,3 @@ def _at(products: Candidates, drawn, mesh) -> Candidates:
 def _word_loss(model, states_BxLxW, chosen: Chosen, target_BxM, token_VxW):
     logits_BxMxV = model.heads["words"](chosen.take(states_BxLxW), token_VxW)
     return row_sum(cross_entropy(logits_BxMxV, target_BxM), chosen.used_BxM)
-
-
-def _match(cross: CrossEncoder, query, items, partners, valid_B, mesh) -> tuple[jax.Array, jax.Array]:
-    """Cross entropy and accuracy over the pair, the query with a hard product, and the product with a hard query."""
-    states_BxTxC, shown_BxT, item_valid_B = items
-    (product_at_B, has_product_B), (query_at_B, has_query_B) = partners
-    other_states, other_shown, other_valid_B = fetch_rows(items, product_at_B, mesh=mesh)
-    other_query = fetch_rows(query, query_at_B, mesh=mesh)
-    triples = [(*query, states_BxTxC, shown_BxT), (*query, other_states, other_shown)]
-    triples.append((*other_query, states_BxTxC, shown_BxT))
-    logits_Bx3 = cross(*together(triples)).reshape(-1, 3)
-    kept = [item_valid_B, valid_B & has_product_B & other_valid_B, item_valid_B & has_query_B]
-    kept_Bx3 = jnp.stack(kept, axis=1).astype(jnp.float32)
-    signed_Bx3 = logits_Bx3 * jnp.array([1.0, -1.0, -1.0])
-    number = jnp.maximum(kept_Bx3.sum(), 1.0)
-    return (jax.nn.softplus(-signed_Bx3) * kept_Bx3).sum() / number, ((signed_Bx3 > 0) * kept_Bx3).sum() / number

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ecommerce_vl.errors import one_of
-from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, mean_of_shown
+from ecommerce_vl.models.transformer import OURS, Form, Transformer, attention_output, embedding, mean_of_shown
 from ecommerce_vl.models.vision import STEMS, normalise, patches_of
 
 IMAGE, TEXT = 0, 1  # rows of the tables of modalities
@@ -83,6 +83,7 @@ class JointEncoder(nnx.Module):
         2301.12646): a = softmax(W_a [mean of tokens; mean of patches]), input [2 a_t tokens; 2 a_v patches]. W_a starts
         at zero, which is the plain encoder; an absent modality has the share 0.
       form: of the blocks; where it has a norm of what comes in, that is over the whole sequence.
+      pool: which state will stand for a product, "mean" or "cls"; it decides how blocks begin (`attention_output`).
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class JointEncoder(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
         adapt: bool = False,
+        pool: str = "mean",
     ):
         one_of("image.stem", stem, STEMS)
         self.dtype, self.patch_size, self.mean, self.std = dtype, patch_size, tuple(mean), tuple(std)
@@ -125,6 +127,7 @@ class JointEncoder(nnx.Module):
             drop_path=drop_path,
             remat=remat,
             form=form,
+            attention_out=attention_output(pool),
             dtype=dtype,
             rngs=rngs,
         )

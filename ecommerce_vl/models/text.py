@@ -12,7 +12,7 @@ from flax import nnx
 
 from ecommerce_vl.errors import one_of
 from ecommerce_vl.models.pooling import Pooler
-from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, mean_of_shown
+from ecommerce_vl.models.transformer import OURS, Form, Transformer, attention_output, embedding, mean_of_shown
 
 POOLS = ("cls", "mean", "last", "pooler")
 PADDINGS = ("hidden", "shown")
@@ -60,6 +60,7 @@ class TextTransformer(nnx.Module):
             drop_path=drop_path,
             remat=remat,
             form=form,
+            attention_out=attention_output(pool),
             dtype=dtype,
             rngs=rngs,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -81,6 +82,20 @@ def embedding(num_rows: int, width: int, *, rngs: nnx.Rngs) -> nnx.Param:
 def residual_output(num_in: int, num_out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:
     """The last layer of a residual branch, zero at the start: a block begins as the identity."""
     return nnx.Linear(num_in, num_out, dtype=dtype, rngs=rngs, kernel_init=nnx.initializers.zeros)
+
+
+def mixing_output(num_in: int, num_out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Linear:
+    """The last layer of attention where one position stands for all ([CLS]): N(0, 0.02^2), as in BERT and ViT.
+
+    Were it zero, that position would be the same for every input at the start: all vectors alike, which is a saddle of
+    any contrastive loss, with a gradient of exactly zero.
+    """
+    return nnx.Linear(num_in, num_out, dtype=dtype, rngs=rngs, kernel_init=nnx.initializers.normal(0.02))
+
+
+def attention_output(pool: str) -> Callable[..., nnx.Linear]:
+    """How attention ends in a transformer whose states are pooled so."""
+    return mixing_output if pool == "cls" else residual_output
 
 
 def mean_of_shown(x_BxNxW: jax.Array, shown_BxN: jax.Array) -> jax.Array:
@@ -162,10 +177,20 @@ class Mlp(nnx.Module):
 class Block(nnx.Module):
     """A residual branch of attention, then one of the perceptron, normalised as the form says."""
 
-    def __init__(self, width: int, *, heads: int, mlp_ratio: float, form: Form, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads: int,
+        mlp_ratio: float,
+        form: Form,
+        attention_out: Callable[..., nnx.Linear] = residual_output,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
         self.norm_after = form.norm == "post"
         self.attn_norm = layer_norm(width, form=form, dtype=dtype, rngs=rngs)
-        self.attn = Attention(width, heads=heads, form=form, dtype=dtype, rngs=rngs)
+        self.attn = Attention(width, heads=heads, form=form, out=attention_out, dtype=dtype, rngs=rngs)
         self.mlp_norm = layer_norm(width, form=form, dtype=dtype, rngs=rngs)
         self.mlp = Mlp(width, hidden=round(width * mlp_ratio), form=form, dtype=dtype, rngs=rngs)
 
@@ -184,6 +209,7 @@ class Transformer(nnx.Module):
     Args:
       form: of the blocks.
       remat: what the backward pass keeps of each layer, a key of `REMAT_POLICIES`.
+      attention_out: makes the last layer of attention, see `attention_output`.
       drop_path: probability that a row skips a residual branch in training (stochastic depth, 1603.09382).
     """
 
@@ -197,12 +223,14 @@ class Transformer(nnx.Module):
         drop_path: float = 0.0,
         remat: str = "none",
         form: Form = OURS,
+        attention_out: Callable[..., nnx.Linear] = residual_output,
         dtype: jnp.dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
         one_of("remat", remat, REMAT_POLICIES)
         self.depth, self.drop_path, self.remat, self.dtype = depth, drop_path, remat, dtype
-        make_block = partial(Block, width, heads=heads, mlp_ratio=mlp_ratio, form=form, dtype=dtype)
+        shape = {"heads": heads, "mlp_ratio": mlp_ratio, "form": form, "attention_out": attention_out}
+        make_block = partial(Block, width, **shape, dtype=dtype)
         one_block = nnx.eval_shape(lambda: make_block(rngs=nnx.Rngs(0)))
         init_layer = lambda key: nnx.split(make_block(rngs=nnx.Rngs(key)))[1]
         self.blocks = nnx.merge(nnx.split(one_block)[0], jax.vmap(init_layer)(jax.random.split(rngs.params(), depth)))

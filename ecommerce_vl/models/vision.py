@@ -15,7 +15,7 @@ from flax import nnx
 
 from ecommerce_vl.errors import one_of
 from ecommerce_vl.models.pooling import AttentionPool, Pooler
-from ecommerce_vl.models.transformer import OURS, Form, Transformer, embedding, linear
+from ecommerce_vl.models.transformer import OURS, Form, Transformer, attention_output, embedding, linear
 
 POOLS = ("cls", "mean", "pooler", "attention")
 CELL = 4  # pixels; the side of the cells of a gradient stem, and what the first stage of a convolutional one reads
@@ -204,6 +204,7 @@ class VisionTransformer(nnx.Module):
             drop_path=drop_path,
             remat=remat,
             form=form,
+            attention_out=attention_output(pool),
             dtype=dtype,
             rngs=rngs,
         )

@@ -73,6 +73,7 @@ def joint_encoder(config, *, vocab_size: int, rngs: nnx.Rngs, adapt: bool = Fals
         dtype=compute_dtype(config["dtype"]),
         rngs=rngs,
         adapt=adapt,
+        pool=config["joint"].get("pool", "mean"),  # ITEm's global state learns from its words and patches all the same
     )
 
 

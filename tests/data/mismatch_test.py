@@ -15,6 +15,7 @@ from ecommerce_vl.data.tokenizer import train_tokenizer
 OPTIONS = {
     "source": "products", "rows": "pairs", "catalog_pairs": 0.0, "category_power": 1.0, "mismatch": 0.5,
     "mismatch_same_category": 0.5,
+    "same_category_fraction": 0.0,
     "fraction": 1.0,
     "drop_lowest": 0.0,
     "min_agreement": -1.0,

@@ -32,7 +32,9 @@ def trained(encoder):
     return encoder
 
 
-@pytest.mark.parametrize("family", ["clip", "siglip", "siglip2"])
+@pytest.mark.parametrize(
+    "family", [pytest.param("clip", marks=pytest.mark.slow), "siglip", pytest.param("siglip2", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("side", [16, pytest.param(32, marks=pytest.mark.slow)])
 def test_what_was_trained_comes_back(family, side, write_folder, tmp_path):
     """Also at another size of pictures than the published model's, whose positions are then the trained ones."""

@@ -47,7 +47,7 @@ def test_a_locked_tower_stays_the_given_one_and_the_run_needs_no_folder_later(wr
     assert np.abs(moved).max() > 0
 
 
-@pytest.mark.parametrize("family", ["clip", "siglip"])
+@pytest.mark.parametrize("family", [pytest.param("clip", marks=pytest.mark.slow), "siglip"])
 def test_a_sigmoid_loss_begins_with_the_bias_of_the_folder_where_it_has_one(family, write_folder):
     folder = write_folder(family)
     config = eclip.get_config("tiny")

@@ -5,6 +5,7 @@ import copy
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 from jax.sharding import AxisType
@@ -156,3 +157,21 @@ def test_the_sigmoid_objective_is_that_of_siglip(tiny_config, batch):
     signs = 2 * np.eye(ROWS) - 1
     assert float(loss) == pytest.approx(np.logaddexp(0, -signs * logits).sum(axis=1).mean(), rel=1e-5)
     assert float(metrics["i2t_top1"]) == pytest.approx((np.diag(logits) > (logits - 99 * np.eye(ROWS)).max(1)).mean())
+
+
+@pytest.mark.parametrize("pool", ["cls", "mean"])
+def test_a_run_does_not_begin_with_all_vectors_alike(tiny_config, batch, pool):
+    """Where they are, the gradient of any contrastive loss is zero, and training waits for rounding to help."""
+    config = copy.deepcopy(tiny_config)
+    config["image"]["pool"] = config["text"]["pool"] = pool
+    system = build_system(config, vocab_size=400)
+    graphdef, params = nnx.split(system.build(nnx.Rngs(0)))
+    mesh = mesh_of(1, 1)
+
+    def loss(params):
+        model = nnx.merge(graphdef, params)
+        return system.contrast(model, system.encode(model, batch, jax.random.key(0)), batch, {}, mesh)[:2]
+
+    (_, metrics), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    assert metrics["image_rank"] > 1.5 and metrics["text_rank"] > 1.5
+    assert optax.tree.norm(grads) > 0.1

@@ -339,6 +339,7 @@ def test_other_objectives_and_forms_train(objective):
     assert np.isfinite(rows[0]["loss"]) and rows[0]["loss_mpm"] > 0 and rows[0]["grad_norm"] > 0
 
 
+@pytest.mark.slow
 def test_pixels_of_masked_patches_are_predicted_where_they_show_anything():
     """L1 of pixels with mean 0 and variance 1 in each patch; a picture of one colour counts nowhere."""
     changes = {f"weights.{name}": 0.0 for name in ("mlm", "qpm", "qim")} | {"mpm.form": "pixels"}

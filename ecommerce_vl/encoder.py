@@ -30,6 +30,7 @@ from ecommerce_vl.data.images import ImageDefect, ImagePipeline, to_rgb
 from ecommerce_vl.data.product_ids import NO_ID, id_row
 from ecommerce_vl.data.tokenizer import TextTokenizer, load_tokenizer, tokenizer_digest
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.inputs import check_list, inputs_of
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training import initial
 from ecommerce_vl.training import workdir as workdirs
@@ -180,13 +181,13 @@ class Encoder:
 
         A product without either has a row of NaN; a picture whose bytes are damaged counts as none.
 
-        Errors: UserError for a path where there is no file.
+        Errors: UserError for a path where there is no file; TypeError for anything but a list of mappings.
         """
-        return self._run(**_inputs(records), views=("product",))["product"]
+        return self._run(**inputs_of(records), views=("product",))["product"]
 
     def embed_views(self, records: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """Vectors (N,D) of the views "image", "text" and "product" in one pass; NaN where the modality is absent."""
-        return self._run(**_inputs(records), views=("image", "text", "product"))
+        return self._run(**inputs_of(records), views=("image", "text", "product"))
 
     def embed_images(self, images: Sequence[ImageLike]) -> np.ndarray:
         """One vector (N,D) float32 a picture: encoded bytes, a path, or a PIL image.
@@ -197,7 +198,11 @@ class Encoder:
         return vectors["image"]
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """One vector (N,D) float32 a text; NaN for an empty one."""
+        """One vector (N,D) float32 a text; NaN for an empty one.
+
+        Errors: TypeError for a text in place of a list of texts.
+        """
+        check_list(texts)
         return self._run([None] * len(texts), list(texts), views=("text",))["text"]
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
@@ -205,6 +210,7 @@ class Encoder:
 
         A system without a query tower reads queries as it reads titles.
         """
+        check_list(texts)
         if self._query_tokenizer is None:
             return self.embed_texts(texts)
         out = np.full((len(texts), self.dim), np.nan, np.float32)
@@ -238,7 +244,7 @@ class Encoder:
             return fine_tune_classifier(
                 lambda params, batch: self._embed(params, batch, (view,))[view],
                 self.params,
-                lambda records: self._batch(**_inputs(records), pool=pool, strict=False),
+                lambda records: self._batch(**inputs_of(records), pool=pool, strict=False),
                 train=train,
                 validation=validation,
                 test=test,
@@ -366,28 +372,9 @@ class Encoder:
             return None
 
 
-def _inputs(records: Sequence[Mapping[str, Any]]) -> dict[str, list]:
-    """The main pictures, the titles and the ids of records, empty where there is none."""
-    return {
-        "images": [_main_picture(record) for record in records],
-        "texts": [record.get("title") or "" for record in records],
-        "product_ids": [record.get("id") or "" for record in records],
-    }
-
-
 def _padded(num_rows: int, *, most: int) -> int:
     """The next power of two, so that few shapes are compiled."""
     return min(most, 1 << max(0, num_rows - 1).bit_length())
-
-
-def _main_picture(record: Mapping[str, Any]) -> ImageLike | None:
-    for name in ("images", "image", "image_link"):
-        picture = record.get(name)
-        if isinstance(picture, (list, tuple)):
-            picture = picture[0] if picture else None
-        if picture is not None and not (isinstance(picture, (str, bytes)) and not picture):
-            return picture
-    return None
 
 
 def text_of(token_digest: str, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ says what differs between two evaluations of the same products, with intervals. 
 
 from __future__ import annotations
 
+import difflib
 import signal
 import sys
 from pathlib import Path
@@ -70,7 +71,9 @@ def _check_tasks() -> None:
     from ecommerce_vl.evaluation import suite
 
     if unknown := [name for name in TASKS.value if name not in suite.TASKS]:
-        raise UserError(f"--tasks has {unknown[0]!r}; expected some of {', '.join(suite.TASKS)}")
+        near = difflib.get_close_matches(unknown[0], suite.TASKS, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"--tasks has {unknown[0]!r}; expected some of {', '.join(suite.TASKS)}{meant}")
 
 
 def _measure(out: Path, *, step: int | None = None) -> dict[str, dict]:

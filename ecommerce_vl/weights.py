@@ -272,10 +272,11 @@ def restored(config: Mapping[str, Any], params: Any) -> tuple[Folder, dict[str, 
 
     init = named(config)
     if set(init) != {"dual"}:
-        began = ", ".join(f"{part}={name}" for part, name in init.items()) or "at random"
+        given = ", ".join(f"config.init.{part}={name}" for part, name in init.items())
+        began = f"with {given}" if given else "at random"
         raise UserError(
-            f"this {config['system']} began with {began}; expected one with config.init.dual, since only the "
-            "shapes of published dual encoders (CLIP, SigLIP) are classes of transformers; export StableHLO instead"
+            f"--model=hugging_face: this {config['system']} began {began}; expected one with config.init.dual, since "
+            "only published dual encoders (CLIP, SigLIP) have classes of transformers; use --model=stablehlo"
         )
     folder = Folder(init["dual"])
     arrays = folder.family.fold({path: np.asarray(leaf) for path, leaf in by_path(params).items()})

@@ -9,6 +9,7 @@ from PIL import Image
 import ecommerce_vl as vl
 from ecommerce_vl.data.prepared import PreparedData
 from ecommerce_vl.errors import UserError
+from ecommerce_vl.inputs import check_list, inputs_of
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.loop import FINISHED, train
 
@@ -135,3 +136,14 @@ def test_fine_tuning_scores_classes_and_leaves_the_encoder(encoder, records, mon
     )
     assert scores.shape == (3, 2) and np.isfinite(scores).all() and chosen["learning_rate"] == 1e-3
     np.testing.assert_array_equal(encoder.embed_views(shown)["image"], before)
+
+
+def test_one_thing_in_place_of_a_list_is_named():
+    for call, found in (
+        (lambda: inputs_of({"title": "Red dress"}), "found dict .* expected a list of products, such as"),
+        (lambda: inputs_of(["red dress"]), "found list .* expected a list of products, such as"),
+        (lambda: check_list("red dress"), "found str 'red dress'; expected a list of texts, such as"),
+    ):
+        with pytest.raises(TypeError, match=found):
+            call()
+    assert inputs_of([])["texts"] == [] and check_list([]) is None

@@ -132,7 +132,7 @@ def test_help_of_a_door_loads_nothing_heavy(door):
 
 
 # What the package needs and does not import: a need of another package, or a limit on one.
-INDIRECT = {"importlib_resources", "sqlglot"}
+INDIRECT = {"importlib_resources", "sqlglot", "flatbuffers"}
 OPTIONAL = {"apache_beam", "faiss", "usearch"}  # what extras bring
 IMPORTED_AS = {"absl-py": "absl", "orbax-checkpoint": "orbax", "ibis-framework": "ibis", "scikit-learn": "sklearn"}
 IMPORTED_AS |= {"pillow": "PIL"}

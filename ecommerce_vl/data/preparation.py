@@ -233,8 +233,9 @@ def _publish(work: Path, out: Path, summary: dict) -> None:
 
 
 def _no_product(sources: list[feeds.FeedSource], rejects: Mapping[str, int]) -> UserError:
-    reasons = ", ".join(f"{n} {reason}" for reason, n in rejects.items()) or "no rows at all"
+    reasons = ", ".join(f"{n} {reason}" for reason, n in rejects.items())
+    fix = "run with --explain to see what each column becomes" if reasons else "is it the right file?"
     return UserError(
-        f"--feed has no usable product in {', '.join(source.name for source in sources)}: found {reasons}; "
-        "expected rows with an id and a title or a picture. Run with --explain to see what each column becomes."
+        f"--feed has no usable product in {', '.join(source.name for source in sources)}: found "
+        f"{reasons or 'no rows at all'}; expected rows with an id and a title or a picture; {fix}"
     )

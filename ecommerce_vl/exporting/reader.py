@@ -50,6 +50,8 @@ class ExportedVectors:
             raise UserError(
                 f"no vectors at {str(folder)!r}: there is no such folder; run python -m ecommerce_vl.export first"
             )
+        if (self.folder / "prepare.json").exists():
+            raise UserError(f"{str(folder)!r} holds prepared data, no vectors; expected the --out of an export")
         if not (self.folder / SUCCESS).exists():
             raise UserError(
                 f"the vectors at {str(folder)!r} are not complete: {SUCCESS} is missing; "

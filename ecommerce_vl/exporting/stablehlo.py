@@ -1,4 +1,4 @@
-"""The model as StableHLO programs, which any JAX of the next months runs without this package.
+"""The model as StableHLO programs, which any JAX of the next months (with flatbuffers) runs without this package.
 
 MODEL/
   VIEW.stablehlo     arrays by name -> unit vectors (B,D) float32, for any B, on CPU, GPU and TPU; parameters inside
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,12 +45,8 @@ class Programs(Protocol):
 def write_programs(encoder: Programs, out: Path, *, overwrite: bool = False) -> dict[str, Any]:
     """Writes the programs of all views; returns what model.json holds.
 
-    Errors: UserError if `out` holds a model already, or the library that jax serializes with is not installed.
+    Errors: UserError if `out` holds a model already.
     """
-    if importlib.util.find_spec("flatbuffers") is None:
-        raise UserError(
-            "--model=stablehlo needs flatbuffers, which is not installed; pip install ecommerce_vl[stablehlo]"
-        )
     import jax
     from jax import export
 

@@ -41,6 +41,7 @@ from ecommerce_vl.training.trainer import make_trainer
 from ecommerce_vl.training.writer import MetricWriter, NoWriter
 
 FINISHED, STOPPED = "finished", "stopped"
+MANY_EPOCHS = 500  # a size meant for millions of products, most likely
 
 
 def train(
@@ -158,6 +159,8 @@ def _train(
         f"batch {' > '.join(f'{stage.batch_size:,}' for stage in stages)} · "
         f"{num_steps:,} steps = {stages[-1].end_sample / len(source.items):.1f} epochs"
     )
+    if (epochs := stages[-1].end_sample / len(source.items)) > MANY_EPOCHS:
+        log(f"note     {epochs:,.0f} epochs are many; --config.total_samples={30 * len(source.items)} are 30")
     if restored is not None:
         log(f"resume   step {start:,} of {num_steps:,} in {workdir}, with the same order of products")
 

@@ -31,7 +31,7 @@ class Bags(nnx.Module):
 
 
 class Toy:
-    views, fusion, shown = ("image", "text", "product"), "norm(image + text)", (("i→t", "i2t_top1", "6.1%"),)
+    views, fusion, shown = ("image", "text", "product"), "norm(image + text)", (("i→t", "row_top1", "6.1%"),)
 
     def __init__(self, config, *, vocab_size, special_ids):
         self.vocab_size, self.dim = vocab_size, config["embed_dim"]

@@ -30,6 +30,7 @@ LEFT = {
     "RUN": {"config.json", "data.json", "metrics.jsonl", "tensorboard", "checkpoints", "tokenizer", "preprocess.json"},
     "EVAL": {"report.html", "metrics.json"},
     "VECTORS": {"_SUCCESS", "manifest.json"},
+    "MODEL": {"text.stablehlo", "tokenizer.json", "model.json", "golden.npz"},
 }
 # What makes a training, or the mining of a log, one of seconds, where the config has the key.
 SMOKE = {
@@ -114,7 +115,7 @@ def test_a_command_names_what_there_is(place):
 @pytest.fixture
 def places(sample_data, tmp_path):
     """What the words of a page stand for here."""
-    names = ("RUN", "SEED", "TUNED", "EVAL", "VECTORS", "SEED_VECTORS", "NEW_VECTORS", "LOG", "search.html")
+    names = ("RUN", "SEED", "TUNED", "EVAL", "VECTORS", "SEED_VECTORS", "NEW_VECTORS", "MODEL", "LOG", "search.html")
     feed = {"catalog.jsonl": "products.jsonl", "products.jsonl": "products.jsonl"}
     feed |= {name: name for name in ("clicks.jsonl", "queries.jsonl")}
     return (

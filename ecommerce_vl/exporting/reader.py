@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from ecommerce_vl import files
+from ecommerce_vl.data.prepared import SUMMARY
 from ecommerce_vl.data.seed_model.vectors import SeedVectors
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.exporting import manifest, thumbnails
@@ -50,7 +51,7 @@ class ExportedVectors:
             raise UserError(
                 f"no vectors at {str(folder)!r}: there is no such folder; run python -m ecommerce_vl.export first"
             )
-        if (self.folder / "prepare.json").exists():
+        if (self.folder / SUMMARY).exists():
             raise UserError(f"{str(folder)!r} holds prepared data, no vectors; expected the --out of an export")
         if not (self.folder / SUCCESS).exists():
             raise UserError(

@@ -21,7 +21,7 @@ import pyarrow as pa
 import tensorflow_datasets as tfds
 
 from ecommerce_vl import files
-from ecommerce_vl.data.prepared import PreparedData
+from ecommerce_vl.data.prepared import SUMMARY, PreparedData
 from ecommerce_vl.data.record import SPLITS
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.exporting import manifest, thumbnails
@@ -126,7 +126,7 @@ def plan_parts(data: PreparedData, split: str) -> tuple[list[Part], dict[str, li
     for name in SPLITS if split == ALL else (split,):
         lengths = list(stored[name].shard_lengths) if name in stored else []
         ids[name] = data.rows(name)["id"].tolist()
-        counts = {"shards": sum(lengths), "index.parquet": len(ids[name]), "prepare.json": data.summary["splits"][name]}
+        counts = {"shards": sum(lengths), "index.parquet": len(ids[name]), SUMMARY: data.summary["splits"][name]}
         if len(set(counts.values())) > 1:
             found = ", ".join(f"{rows} in {where}" for where, rows in counts.items())
             raise UserError(

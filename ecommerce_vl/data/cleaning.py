@@ -136,6 +136,11 @@ def clean_text(text: str, cleaning: TextCleaning) -> tuple[str, tuple[str, ...]]
     return text, tuple(changed)
 
 
+def without_markup(value: str | list[str]) -> str | list[str]:
+    """A value of one line, or each of a list, with its markup and character references as the text they show."""
+    return [without_markup(text) for text in value] if isinstance(value, list) else _spaces(_html(value))
+
+
 def _html(text: str) -> str:
     if "<" not in text and "&" not in text:
         return text

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecommerce_vl.data import feed as feeds
-from ecommerce_vl.data.cleaning import TextCleaning, clean_text, enough_words
+from ecommerce_vl.data.cleaning import TextCleaning, clean_text, enough_words, without_markup
 from ecommerce_vl.data.disk import disk_errors
 from ecommerce_vl.data.image_checks import check_pixels
 from ecommerce_vl.data.image_hash import perceptual_hash
@@ -28,10 +28,12 @@ from ecommerce_vl.data.links import LinkPolicy, read_link
 from ecommerce_vl.data.near_duplicates import title_bands
 from ecommerce_vl.data.record import SPLITS, TEXT_FIELDS, Product, encode_attribute, to_product
 from ecommerce_vl.data.thumbnails import shrunk
+from ecommerce_vl.data.values import Attribute
 from ecommerce_vl.data.workers import on_all_cores
 from ecommerce_vl.files import fresh_folder, whole_file
 
 MAX_ID_LENGTH = 200
+DESCRIBING = ("brand", "color", "material", "pattern", "size", "gender", "age_group")  # in a line beside the title
 ROWS_PER_PART = 1024
 BYTES_PER_PART = 64 << 20  # of pictures inside the rows; with them a part may have fewer rows
 ROWS_PER_GROUP = 256  # of Parquet: a shard reads the groups that its rows are in
@@ -177,7 +179,7 @@ def line_of(
     if defect:
         return _rejected(number, *defect, name=product.id)
     repairs = [_defect(*repair) for repair in product.repairs]
-    text, cleaned = _cleaned(product, settings.text, repairs)
+    text, attributes, cleaned = _cleaned(product, settings.text, repairs)
     if text["adult"] == "unknown" and text["seller_id"] in settings.adult_sellers:
         text["adult"] = "yes"
         repairs.append(_defect("adult_by_seller", f"seller {text['seller_id']!r}"))
@@ -191,7 +193,7 @@ def line_of(
     return {
         "row": number,
         **text,
-        "attributes": [_attribute(name, value) for name, value in product.attributes.items()],
+        "attributes": [_attribute(name, value) for name, value in attributes.items()],
         "images": pictures.stored,
         "image_hashes": pictures.hashes,
         "title_hash": title_hash(title) if title else None,
@@ -242,10 +244,18 @@ class _Pictures:
         self.hashes.append(perceptual_hash(image))
 
 
-def _cleaned(product: Product, cleaning: TextCleaning, repairs: list[dict]) -> tuple[dict[str, str], list[str]]:
-    """The text of a product after the rules, and the rules that changed something; a title without words is none."""
-    text = dict(product.text)
+def _cleaned(
+    product: Product, cleaning: TextCleaning, repairs: list[dict]
+) -> tuple[dict[str, str], dict[str, Attribute], list[str]]:
+    """Texts and attributes of a product after the rules, and which changed something; a title without words is none."""
+    text, attributes = dict(product.text), dict(product.attributes)
     changed: set[str] = set()
+    if cleaning.html:  # what describes a product is read beside its title, and is no sentence: no other rule applies
+        for values, names in ((text, DESCRIBING), (attributes, list(attributes))):
+            for name in names:
+                if isinstance(values[name], (str, list)) and (shown := without_markup(values[name])) != values[name]:
+                    values[name] = shown
+                    changed.add("html")
     for name in ("title", "description"):
         if text[name]:
             text[name], rules = clean_text(text[name], cleaning)
@@ -253,7 +263,7 @@ def _cleaned(product: Product, cleaning: TextCleaning, repairs: list[dict]) -> t
     if product.title and not enough_words(text["title"], cleaning):
         repairs.append(_defect("title_without_words", f"{product.title[:60]!r}"))
         text["title"] = ""
-    return text, sorted(changed)
+    return text, attributes, sorted(changed)
 
 
 def _rejected(number: int, reason: str, detail: str, *, name: str = "") -> dict[str, Any]:

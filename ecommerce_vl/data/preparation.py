@@ -30,7 +30,7 @@ from ecommerce_vl.data.workers import worker_count
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.files import write_json
 
-FORMAT_VERSION = 4  # raise when the same feed and settings give other shards, so that old ones are not taken for new
+FORMAT_VERSION = 5  # raise when the same feed and settings give other shards, so that old ones are not taken for new
 WORK = ".prepare"  # folder of a job under way, beside what it will become
 TABLES = ("index", "rejects", "repairs", "relations", "leaks", "conflicts", "placeholders")
 # What is made from a finished preparation, and worth nothing beside another one.

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecommerce_vl.data.cleaning import RULES, TextCleaning, clean_text, enough_words
+from ecommerce_vl.data.ingest import IngestSettings, line_of
 
 ALL = TextCleaning()
 OFF = TextCleaning(**{name: False for name, _ in RULES}, min_words=0)
@@ -123,3 +124,22 @@ def test_hostile_titles_cost_no_time():
     for text in hostile:
         clean_text(text, ALL)
     assert time.perf_counter() - start < 2
+
+
+def test_what_describes_a_product_loses_its_markup_and_nothing_else():
+    row = {
+        "id": "1", "title": "Levi&#39;s jeans", "brand": "Levi&#39;s&reg;", "color": "Black &amp; White",
+        "size": "<b>32x30</b>", "fit": "H&amp;M <i>slim</i> FREE SHIPPING", "care": ["30&deg;C", "R&D"], "weight": 2,
+    }  # fmt: skip
+    how = IngestSettings(
+        columns={}, text=TextCleaning(), form=None, links=None, max_aspect=0, min_luma_std=0, bands=False
+    )
+    line = line_of(row, number=0, root="", settings=how)
+    assert [line[name] for name in ("title", "brand", "color", "size")] == [
+        "Levi's jeans", "Levi's®", "Black & White", "32x30"
+    ]  # fmt: skip
+    values = {one["name"]: one["value"] for one in line["attributes"]}
+    assert values == {"fit": "H&M slim FREE SHIPPING", "care": '["30°C", "R&D"]', "weight": "2"}
+    assert line["cleaned"] == ["html"]
+    raw = line_of(row, number=0, root="", settings=dataclasses.replace(how, text=OFF))
+    assert raw["brand"] == row["brand"] and raw["cleaned"] == []

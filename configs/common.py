@@ -100,11 +100,20 @@ def common(*, batch_size: int, source: str = "products") -> ConfigDict:
         config.data.mismatch = 0.0  # share of rows whose picture or text is that of another product of the batch
         config.data.mismatch_same_category = 0.5  # of these, the share whose partner is of the same leaf category
 
+    if source == "query_pairs":
+        config.text.query_length = 20  # tokens
+        config.data.rows = "all"  # products that queries lead to; or "pairs", those with a picture and a title
+        config.data.queries = ""  # "": mined from the click log; "derived"; or a file of JSON lines
+        config.data.query_power = 0.5  # a query of n clicks is drawn by n^this
+        config.data.known = 64  # clicked products of a query that are not its negatives
+        config.data.keywords = 0  # words of a query that similar queries are told by
+
     config.mesh = ConfigDict()
     config.mesh.data = -1  # devices along the data axis; -1 takes all that fsdp leaves
     config.mesh.fsdp = 1  # devices over which parameters and optimizer state are sharded
 
     config.log_every = 50  # steps
+    config.profile = ()  # first and last step to trace into RUN/profile, such as (100, 104); () none
     config.evaluate = ConfigDict()  # a few numbers on a fixed sample of the validation split, while training
     config.evaluate.every_steps = 500  # and at step 0 and at the end; 0 never
     config.evaluate.products = 512  # of the sample, at most

@@ -134,6 +134,24 @@ def test_sigterm_saves_and_the_same_command_goes_on_to_the_same_bits(uninterrupt
     assert_bit_identical(parameters(uninterrupted[0]), parameters(workdir))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_of_a_run_saves_and_leaves_no_traceback(sent, tmp_path, sample_data):
+    """Ctrl-C in a terminal reaches the loader's processes too, and so does the end of a job."""
+    started = subprocess.Popen(
+        command(tmp_path / "stopped", sample_data, "--config.data.num_workers=2"), cwd=ROOT, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    for line in started.stdout:
+        if line.startswith("step"):
+            os.killpg(started.pid, sent)
+            break
+    printed, complaints = started.communicate(timeout=120)
+    assert started.returncode == 75, printed + complaints
+    assert f"stopped  by {sent.name} at step" in printed.splitlines()[-1] and ", saved" in printed.splitlines()[-1]
+    assert "Traceback" not in complaints, complaints
+
+
 def test_a_damaged_checkpoint_is_named_and_the_previous_one_ends_with_the_same_bits(
     uninterrupted, tmp_path, sample_data
 ):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -163,8 +164,15 @@ def training_batches(
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         # A worker is one thread: with grain's own reading threads inside, it would compete with itself for a core.
         stream = dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
-        stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2))
+        options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
+        stream = stream.mp_prefetch(options, worker_init_fn=_leave_signals_to_the_training)
     else:
         # Read ahead of four batches, not of grain's default 500: a batch of pictures is large.
         stream = dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
     return iter(stream)
+
+
+def _leave_signals_to_the_training(worker_index: int, worker_count: int) -> None:
+    """Ctrl-C, and the end of a job, reach every process of it; the training saves first, and then stops its workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -34,6 +34,7 @@ from ecommerce_vl.training.optimizer import RULES
 from ecommerce_vl.training.period import Period, check_finite
 from ecommerce_vl.training.preemption import Preemption
 from ecommerce_vl.training.processes import ALONE, Alone, Team
+from ecommerce_vl.training.profile import Profile
 from ecommerce_vl.training.quick_evaluation import Measure, QuickEvaluation
 from ecommerce_vl.training.schedule import Stage, make_stages
 from ecommerce_vl.training.streams import rows_per_stream
@@ -192,6 +193,7 @@ def _train(
     batches = _batches_from(start, stages, read)
     sharding = batch_sharding(mesh)
     period = Period(start, stages=stages, schedule=trainer.schedule, shown=system.shown, log=log)
+    profile = Profile(config["profile"] if team.is_main else (), workdir / "profile", log=log)
     pending, saved = None, start
     outcome = FINISHED
     guard = contextlib.ExitStack()
@@ -200,12 +202,15 @@ def _train(
         if evaluate and start == 0:
             period.leave_out(evaluate(0, state.params, writer))
         for step in range(start, num_steps):
+            profile.begin(step + 1)
             batch = period.wait(_next_batch, batches, preemption, team)
             previous, pending = pending, None
             if batch is not None:
                 with jax.transfer_guard("allow"):  # with several processes jax counts it as implicit
                     batch = jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
-                state, metrics = trainer.step(state, batch)
+                with jax.profiler.StepTraceAnnotation("train", step_num=step + 1):
+                    state, metrics = trainer.step(state, batch)
+                profile.end(step + 1, metrics)
             done = step + (batch is not None)
             stop = team.stops_at(done, preemption.signal_name)
             last = done == num_steps
@@ -237,6 +242,7 @@ def _train(
         raise
     finally:
         guard.close()
+        profile.close()
         writer.close()
     checkpoints.close()
     if outcome == STOPPED:
@@ -253,6 +259,7 @@ def validate(config: Mapping[str, Any]) -> None:
     Errors: UserError, one for the first thing that is wrong.
     """
     image, checkpoint, mesh, evaluate = config["image"], config["checkpoint"], config["mesh"], config["evaluate"]
+    profile = config["profile"]
     rows = config["data"].get("rows", "all")  # of pairs of products there is no choice
     encoders = [(name, part) for name, part in config.items() if isinstance(part, Mapping) and "heads" in part]
     rules = (
@@ -263,6 +270,12 @@ def validate(config: Mapping[str, Any]) -> None:
         ),
         (config["batch_size"] > 1, "batch_size", config["batch_size"], "at least 2, since a loss compares samples"),
         (config["streams"] > 0, "streams", config["streams"], "at least 1, which encodes the whole batch at once"),
+        (
+            not profile or (len(profile) == 2 and 0 < profile[0] <= profile[1]),
+            "profile",
+            tuple(profile),
+            "the first and the last step to trace, such as (100, 104), or ()",
+        ),
         (config["log_every"] > 0, "log_every", config["log_every"], "at least 1"),
         (evaluate["every_steps"] >= 0, "evaluate.every_steps", evaluate["every_steps"], "at least 1, or 0 for never"),
         (evaluate["products"] > 1, "evaluate.products", evaluate["products"], "at least 2, since a pool is needed"),

@@ -6,6 +6,7 @@ config.json      the resolved config          preprocess.json   how pictures are
 data.json        fingerprint of the data      damaged/          checkpoints that were passed over
 tokenizer/       tokenizer.json               checkpoints/      states
 metrics.jsonl    tensorboard/                 versions.json     of the packages that started it
+profile/         a trace of some steps, where one was asked for
 initial.safetensors  parameters that were given at the start, where some were
 """
 
@@ -27,7 +28,7 @@ from ecommerce_vl.training.earlier import of_today
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers", "pillow")
 # Changing these between restarts changes neither the model nor the numbers it is trained to.
-FREE = ("data.path", "data.num_workers", "log_every", "checkpoint.", "evaluate.", "mesh.", "streams")
+FREE = ("data.path", "data.num_workers", "log_every", "checkpoint.", "evaluate.", "mesh.", "streams", "profile")
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Starts that fail leave nothing behind that a later start would take for its own; states that are no numbers stop."""
 
 import copy
+import gzip
 import json
 import signal
 
@@ -87,9 +88,16 @@ def test_a_stop_before_the_first_step_claims_no_save_and_keeps_the_tokenizer(tin
 @pytest.fixture(scope="module")
 def trained(tiny_config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
-    config = changed(tiny_config, "total_samples", 32 * 4)
-    assert start(config, workdir)[0] == FINISHED
-    return config, workdir
+    config = changed(changed(tiny_config, "total_samples", 32 * 4), "profile", (2, 3))
+    outcome, lines = start(config, workdir)
+    assert outcome == FINISHED and any(line.startswith("profile  steps 2 to 3 in ") for line in lines)
+    return changed(config, "profile", ()), workdir
+
+
+def test_the_trace_of_a_profile_holds_the_steps_that_were_asked_for(trained):
+    (file,) = (trained[1] / "profile").rglob("*.trace.json.gz")
+    events = json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
+    assert sorted({event["args"]["step_num"] for event in events if event.get("name") == "train"}) == ["2", "3"]
 
 
 def test_with_a_checkpoint_other_data_is_refused(trained, monkeypatch):
@@ -184,6 +192,8 @@ def test_each_number_is_looked_at(name):
         ("mesh.data", 0, "config.mesh.data is 0"),
         ("data.num_workers", -1, "config.data.num_workers is -1"),
         ("log_every", 0, "config.log_every is 0"),
+        ("profile", (5, 3), r"config.profile is \(5, 3\); expected the first and the last step to trace"),
+        ("profile", (5,), r"config.profile is \(5,\); expected"),
     ],
 )
 def test_wrong_values_are_named(tiny_config, key, value, expected):

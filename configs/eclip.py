@@ -18,11 +18,12 @@ SIZES = {
 }
 
 
-def get_config(size: str = "base") -> ConfigDict:
+def two_towers(size: str, *, source: str = "products") -> ConfigDict:
+    """The towers and the contrastive loss of a size, for a system that is still to be named."""
     check_argument(size, SIZES)
     image, text, embed_dim, batch_size, remat = SIZES[size]
-    config = common(batch_size=batch_size)
-    config.system, config.size = "eclip", size
+    config = common(batch_size=batch_size, source=source)
+    config.size = size
 
     config.image.size, config.image.patch_size, config.image.stem = image[0], image[1], image[5]
     config.image.width, config.image.depth, config.image.heads = image[2], image[3], image[4]
@@ -36,11 +37,17 @@ def get_config(size: str = "base") -> ConfigDict:
     config.embed_dim = embed_dim
     config.temperature_init = 0.07
     config.logit_scale_max = 100.0
-    config.label_mode = "catalog"  # one_hot (CLIP), catalog (listings of one product are positives), mask
-    config.catalog_alpha = 1.0  # weight of another listing of the same product against the row's own
     config.loss = ConfigDict()
-    config.loss.objective = "softmax"  # InfoNCE; or sigmoid (SigLIP), with a learned bias
-    config.loss.impl = "gather"  # all texts on every device; "ring" passes them round, in far less memory
+    config.loss.impl = "gather"  # all candidates on every device; "ring" passes them round, in far less memory
     config.loss.chunk_rows = 0  # rows of similarities at a time, computed again backwards; 0 holds all
     config.loss.span = 0  # rows of the batch that meet; 0: all; batch_size / K is what K micro-batches would see
+    return config
+
+
+def get_config(size: str = "base") -> ConfigDict:
+    config = two_towers(size)
+    config.system = "eclip"
+    config.label_mode = "catalog"  # one_hot (CLIP), catalog (listings of one product are positives), mask
+    config.catalog_alpha = 1.0  # weight of another listing of the same product against the row's own
+    config.loss.objective = "softmax"  # InfoNCE; or sigmoid (SigLIP), with a learned bias
     return config

@@ -33,7 +33,6 @@ def sized(size: str) -> ConfigDict:
     config.modal_adaptation = False  # learn what each product gives to its picture and to its text
     config.clean_pass = True  # vectors of unmasked products; False masks them as well, at two thirds of the cost
 
-    config.text.query_length = 20  # tokens
     config.text.fields, config.text.field_dropout = (), 0.0  # the title is what is indexed
 
     config.temperature_init, config.tau_learned = 0.05, True  # within 0.01 and 1
@@ -62,11 +61,6 @@ def sized(size: str) -> ConfigDict:
     config.keywords = ConfigDict({"overlap": 0.5})  # from which share of common words on two queries are alike
 
     config.optimizer.learning_rate, config.optimizer.weight_decay = 1e-4, 0.01
-    config.data.rows = "all"  # products that queries lead to; or "pairs", those with a picture and a title
-    config.data.queries = ""  # "": mined from the click log; "derived"; or a file of JSON lines
-    config.data.query_power = 0.5  # a query of n clicks is drawn by n^this
-    config.data.known = 64  # clicked products of a query that are not its negatives
-    config.data.keywords = 0  # words of a query that similar queries are told by
     return config
 
 
@@ -82,7 +76,7 @@ def _sample(config: ConfigDict) -> None:
     config.weights.mlm = config.weights.mpm = config.weights.qpm = config.weights.qim = 0.2
     config.augment.crop_scale, config.augment.mirror = (0.5, 1.0), 0.5
     config.text.word_dropout = 0.2
-    _by_muon(config)
+    by_muon(config)
     config.optimizer.warmup_samples, config.checkpoint.every_steps = 2_000, 100
 
 
@@ -110,10 +104,10 @@ def _small_catalog(config: ConfigDict) -> None:
     config.cross.width, config.cross.depth, config.cross.heads = 96, 2, 2
     config.text.query_length, config.text.word_dropout = 12, 0.1
     config.data.queries = "derived"
-    _by_muon(config)
+    by_muon(config)
 
 
-def _by_muon(config: ConfigDict) -> None:
+def by_muon(config: ConfigDict) -> None:
     config.optimizer.name, config.optimizer.learning_rate = "muon", 4e-3
     config.optimizer.warmup_samples = 5_000
     config.data.num_workers = 0

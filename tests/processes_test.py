@@ -57,11 +57,8 @@ def start(config, workdir, *extra, devices, processes=1, process=0, port=None, i
     if processes > 1:
         changes += [f"--coordinator=localhost:{port}", f"--num_processes={processes}", f"--process_id={process}"]
     flags = os.environ.get("XLA_FLAGS", "").replace("--xla_force_host_platform_device_count=8", "")
-    env = os.environ | {
-        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={devices}".strip(),
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(ROOT),
-    }
+    flags = f"{flags} --xla_force_host_platform_device_count={devices}".strip()
+    env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [
             sys.executable, "-u", "-c", TRAIN, "--config=configs/quickstart.py", f"--workdir={workdir}",
@@ -89,8 +86,7 @@ def tiny(data, **changes):
         "batch_size": 16, "total_samples": 16 * 6, "image.size": 16, "image.patch_size": 8, "image.depth": 1,
         "image.width": 24, "text.depth": 1, "text.width": 16, "text.max_length": 8, "text.vocab_size": 300,
         "embed_dim": 16, "data.path": data, "log_every": 1, "checkpoint.every_steps": 3, "evaluate.every_steps": 0,
-        "optimizer.name": "adamw",
-        "optimizer.warmup_samples": 16, "optimizer.learning_rate": 1e-3, "dtype": "float32",
+        "optimizer.name": "adamw", "optimizer.warmup_samples": 16, "optimizer.learning_rate": 1e-3, "dtype": "float32",
     } | changes  # fmt: skip
 
 

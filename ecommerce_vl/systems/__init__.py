@@ -24,11 +24,12 @@ from collections.abc import Mapping
 
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems.eclip import EClip
+from ecommerce_vl.systems.gcl import GCL
 from ecommerce_vl.systems.item import Item
 from ecommerce_vl.systems.query_retrieval import QueryRetrieval
 from ecommerce_vl.systems.same_style import SameStyle
 
-SYSTEMS = {"eclip": EClip, "item": Item, "same_style": SameStyle, "query_retrieval": QueryRetrieval}
+SYSTEMS = {"eclip": EClip, "item": Item, "same_style": SameStyle, "query_retrieval": QueryRetrieval, "gcl": GCL}
 NO_SYMBOLS: Mapping[str, int] = {}
 
 

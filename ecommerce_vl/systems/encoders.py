@@ -17,6 +17,7 @@ from ecommerce_vl.models.transformer import Form
 
 DTYPES = ("auto", "float32", "bfloat16")
 VIEWS = ("image", "text", "product")
+EQUAL = {"image": 1.0, "text": 1.0}
 BLOCKS = ("width", "depth", "heads", "mlp_ratio", "drop_path", "remat")  # fields of a tower, and of the joint encoder
 PIXELS = ("patch_size", "stem", "mean", "std")  # fields of `config.image` that every reader of pictures has
 SIGMOID_BIAS = -10.0  # SigLIP, 2303.15343
@@ -41,18 +42,26 @@ def dual_encoder(config, *, vocab_size: int, rngs: nnx.Rngs) -> DualEncoder:
     )
 
 
-def embed_dual(model: DualEncoder, batch: Mapping[str, jax.Array], views: tuple[str, ...]) -> dict[str, jax.Array]:
+def embed_dual(
+    model: DualEncoder,
+    batch: Mapping[str, jax.Array],
+    views: tuple[str, ...],
+    *,
+    weights: Mapping[str, float] = EQUAL,
+    keys_B: jax.Array | None = None,
+) -> dict[str, jax.Array]:
     """{view: unit vectors (B,D)} by two towers; zeros of "image" or "text" where the model has no such tower.
 
-    "product" is norm(image + text) of what the product has.
+    "product" is norm(image + text), weighted, of what the product has.
     """
     nothing = jnp.zeros((batch["has_image"].shape[0], model.embed_dim))
     image_BxD, text_BxD = nothing, nothing
     if model.image is not None and views != ("text",):
-        image_BxD = model.encode_image(batch["image"])
+        image_BxD = model.encode_image(batch["image"], keys_B)
     if model.text is not None and views != ("image",):
-        text_BxD = model.encode_text(batch["text_ids"], batch["text_mask"])
-    product_BxD = unit(image_BxD * batch["has_image"][:, None] + text_BxD * batch["has_text"][:, None])
+        text_BxD = model.encode_text(batch["text_ids"], batch["text_mask"], keys_B)
+    image_B, text_B = (weights[name] * batch[f"has_{name}"] for name in ("image", "text"))
+    product_BxD = unit(image_B[:, None] * image_BxD + text_B[:, None] * text_BxD)
     return {view: {"image": image_BxD, "text": text_BxD, "product": product_BxD}[view] for view in views}
 
 

@@ -38,6 +38,7 @@ from ecommerce_vl.models.recall import RecallHead
 from ecommerce_vl.models.towers import QueryProductTowers
 from ecommerce_vl.models.transformer import linear
 from ecommerce_vl.systems import encoders
+from ecommerce_vl.systems.clicks import NAMES, clicked_products
 from ecommerce_vl.systems.encoders import (
     apart,
     compute_dtype,
@@ -54,8 +55,6 @@ VIEWS = (*encoders.VIEWS, "query")
 OBJECTIVES = ("am_softmax", "softmax", "sigmoid")
 TEMPERATURES = (0.01, 1.0)  # between which the learned one stays
 NEAR = 0.95  # cosine of two patches that count as one
-# What the rows and columns of the loss are here.
-NAMES = {"row_top1": "q2p_top1", "column_top1": "p2q_top1", "row_rank": "query_rank", "column_rank": "product_rank"}
 # What a row draws a key for: dropped paths, words and what they become, patches, and hard negatives.
 USES = (
     "query_path",
@@ -278,18 +277,10 @@ class QueryRetrieval:
 
     def contrast(self, model: QueryProductTowers, encoded, batch, extra, mesh):
         """The losses over the global batch, and the bank with its products."""
-        config, query, product = self.config, batch["query"], batch["product"]
+        config, product = self.config, batch["product"]
         scale = model.logit_scale[...]
         scale = scale if config["tau_learned"] else jax.lax.stop_gradient(scale)
-        products = Candidates(
-            encoded["product"],
-            product["product_key"],
-            batch["valid"] & query["text_mask"].any(axis=1) & (product["has_image"] | product["has_text"]),
-            group_CxG=jnp.stack([product["catalog_key"], query["query_key"]], axis=1),
-            weight_C=batch["weight"],
-            words_CxW=query.get("keywords"),
-            category_C=product["category_key"],
-        )
+        products = clicked_products(encoded["product"], batch)
         loss = config["loss"]
         how = {"impl": loss["impl"], "chunk_rows": loss["chunk_rows"], "known_BxK": batch["known"], "mesh": mesh}
         more, new_extra, losses, metrics = (), extra, {}, {"temperature": jnp.exp(-scale)}

@@ -199,13 +199,9 @@ def test_the_retrieval_loss_is_the_sum_of_both_ways():
     both, encoded = contrasted(config_of(**changes), batch)
     one, _ = contrasted(config_of(**changes | {"loss.both": False}), batch)
     query, product = batch["query"], batch["product"]
-    queries = Candidates(
-        encoded["query"],
-        product["product_key"],
-        batch["valid"] & query["text_mask"].any(axis=1),
-        group_CxG=np.stack([product["catalog_key"], query["query_key"]], axis=1),
-        weight_C=batch["weight"],
-    )
+    shown, groups = query["text_mask"].any(axis=1), np.stack([product["catalog_key"], query["query_key"]], axis=1)
+    keys = {"group_CxG": groups, "weight_C": batch["weight"]}
+    queries = Candidates(encoded["query"], product["product_key"], batch["valid"] & shown, **keys)
     rule, scale = Rule(label_mode="mask", margin=0.1, both=False), -np.log(both["temperature"])
     back, _ = jax.jit(lambda z: candidate_loss(z, queries, scale, rule=rule, mesh=mesh_of(2, 1)))(encoded["product"])
     assert both["loss_qpc"] == pytest.approx(one["loss_qpc"] + float(back), rel=1e-5)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType
 
-from configs import eclip, item, make, myntra, query_finetune, query_retrieval, quickstart, same_style
+from configs import eclip, gcl, item, make, myntra, query_finetune, query_retrieval, quickstart, same_style
 from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.mesh import batch_sharding, make_mesh
@@ -23,6 +23,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 CONFIGS = {
     "quickstart": quickstart.get_config,
     "myntra": myntra.get_config,
+    "gcl-base": gcl.get_config,
     "make-base": make.get_config,
     "query_finetune-base": query_finetune.get_config,
 } | {

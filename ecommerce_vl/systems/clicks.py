@@ -1,0 +1,31 @@
+"""What the systems that learn from queries and clicked products share: the products of a batch as candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from ecommerce_vl.losses.candidates import Candidates
+
+# What the rows and columns of the loss are here.
+NAMES = {"row_top1": "q2p_top1", "column_top1": "p2q_top1", "row_rank": "query_rank", "column_rank": "product_rank"}
+
+
+def clicked_products(product_BxD: jax.Array, batch: Mapping) -> Candidates:
+    """The products of a batch of query pairs as what its queries are compared with.
+
+    No negatives of a query are another row of its own, and other listings of its product; the products that it is
+    known to lead to are `batch["known"]`. A pair without words to ask, or with nothing to show, does not count.
+    """
+    query, product = batch["query"], batch["product"]
+    return Candidates(
+        product_BxD,
+        product["product_key"],
+        batch["valid"] & query["text_mask"].any(axis=1) & (product["has_image"] | product["has_text"]),
+        group_CxG=jnp.stack([product["catalog_key"], query["query_key"]], axis=1),
+        weight_C=batch["weight"],
+        words_CxW=query.get("keywords"),
+        category_C=product["category_key"],
+    )

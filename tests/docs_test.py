@@ -7,7 +7,6 @@ of the systems are run too, in their smoke form, in the order in which they are 
 import ast
 import importlib
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -16,6 +15,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.programs import environment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -144,9 +145,8 @@ def run(line, places):
         for key, value in SMOKE.get(door, {}).items()
         if key in keys_of(config) and f"--config.{key}" not in given
     ]
-    environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, *words[1:], *small], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, *words[1:], *small], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
 

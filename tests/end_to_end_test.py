@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.programs import environment
+
 ROOT = Path(__file__).parents[1]
 STEPS = 24
 
@@ -25,11 +27,6 @@ def command(workdir, data, *more):
         "--config.text.vocab_size=400", "--config.embed_dim=32", "--config.log_every=2",
         "--config.checkpoint.every_steps=3", "--config.evaluate.every_steps=4", *more,
     ]  # fmt: skip
-
-
-def environment():
-    # One device: the simulated ones of the tests would only slow the subprocesses down.
-    return os.environ | {"XLA_FLAGS": "", "PYTHONUNBUFFERED": "1"}
 
 
 def run(*arguments):
@@ -117,6 +114,7 @@ def _saved(workdir):
     return max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0) if folder.is_dir() else 0
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_goes_on_to_the_same_bits(uninterrupted, tmp_path, sample_data):
     workdir = tmp_path / "stopped"
     process = subprocess.Popen(
@@ -152,6 +150,7 @@ def test_a_signal_to_all_processes_of_a_run_saves_and_leaves_no_traceback(sent, 
     assert "Traceback" not in complaints, complaints
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_previous_one_ends_with_the_same_bits(
     uninterrupted, tmp_path, sample_data
 ):

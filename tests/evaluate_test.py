@@ -1,7 +1,6 @@
 """The evaluation door: what it refuses, and a follower beside a run that is training."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from ecommerce_vl.evaluation import following
+from tests.programs import environment
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = os.environ | {"XLA_FLAGS": "", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
 
 
 def start(door, *flags):
     command = [sys.executable, "-m", f"ecommerce_vl.{door}", *map(str, flags)]
     return subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 

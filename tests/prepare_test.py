@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.programs import environment
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -19,7 +20,7 @@ def door(*arguments: str, cwd: Path, **options) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "ecommerce_vl.prepare", *arguments],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=60,

@@ -18,6 +18,7 @@ from ecommerce_vl.errors import UserError
 from ecommerce_vl.training.place import Place, find_place
 from ecommerce_vl.training.processes import ALONE, HUB_PORT_OFFSET, Team, join
 from ecommerce_vl.training.writer import read_metrics
+from tests.programs import environment
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,15 +57,12 @@ def start(config, workdir, *extra, devices, processes=1, process=0, port=None, i
     changes = [f"--config.{key}={value}" for key, value in config.items()]
     if processes > 1:
         changes += [f"--coordinator=localhost:{port}", f"--num_processes={processes}", f"--process_id={process}"]
-    flags = os.environ.get("XLA_FLAGS", "").replace("--xla_force_host_platform_device_count=8", "")
-    flags = f"{flags} --xla_force_host_platform_device_count={devices}".strip()
-    env = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [
             sys.executable, "-u", "-c", TRAIN, "--config=configs/quickstart.py", f"--workdir={workdir}",
             *changes, *extra, str(ids),
         ],
-        cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=ROOT, env=environment(devices), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
@@ -245,11 +243,10 @@ print("left in order")
 def joined(steps):
     """Two real processes that join and count."""
     address = f"localhost:{free_port()}"
-    env = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     return [
         subprocess.Popen(
             [sys.executable, "-u", "-c", JOINED, address, str(i), str(steps)],
-            cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for i in range(2)
     ]  # fmt: skip
@@ -386,11 +383,10 @@ def test_each_of_two_processes_reads_a_run(sample_data, tmp_path):
     ((status, text),) = finish(start(tiny(sample_data, total_samples=32), tmp_path / "run", devices=1))
     assert status == 0, text
     address = f"localhost:{free_port()}"
-    env = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     running = [
         subprocess.Popen(
             [sys.executable, "-u", "-c", LOADED, address, str(i), str(tmp_path / "run")],
-            cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for i in range(2)
     ]  # fmt: skip

@@ -1,7 +1,6 @@
 """A seed model by the doors: trained on a fraction, exported, asked by prepare, and heeded by the next training."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,14 +16,14 @@ from ecommerce_vl.exporting.reader import ExportedVectors
 from ecommerce_vl.exporting.vectors import export_vectors
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.loop import train
+from tests.programs import environment
 
 ROOT = Path(__file__).parents[1]
 
 
 def prepare(*arguments):
     command = [sys.executable, "-m", "ecommerce_vl.prepare", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.fixture(scope="module")

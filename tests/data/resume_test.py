@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.programs import environment
+
 ROOT = Path(__file__).parents[2]
 NUM_ROWS = 2600  # three parts
 PROGRAM = """
@@ -46,7 +48,7 @@ def feed(tmp_path_factory) -> Path:
 
 def start(feed: Path, out: Path, *, workers: int) -> subprocess.Popen:
     command = [sys.executable, str(feed / "program.py"), str(feed / "feed.jsonl"), str(out), str(workers)]
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
+    return subprocess.Popen(command, env=environment(), start_new_session=True)
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -65,6 +67,7 @@ def test_two_workers_write_the_bytes_of_one(feed, whole, tmp_path):
     assert contents(tmp_path / "out") == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("waits_for", ["parts/part-*.parquet", "shards/products-train*"])
 def test_a_killed_job_ends_with_the_same_bytes_and_repeats_nothing(feed, whole, tmp_path, waits_for):
     out = tmp_path / "out"

@@ -10,19 +10,11 @@ from ecommerce_vl.models.dual import DualEncoder, unit
 from ecommerce_vl.models.text import TextTransformer
 from ecommerce_vl.models.transformer import Transformer
 from ecommerce_vl.models.vision import ConvStem, GradientStem, VisionTransformer, cell_features
+from tests.modules import stirred
 
 BLOCKS = {"width": 32, "depth": 2, "heads": 2, "mlp_ratio": 4.0, "drop_path": 0.0, "remat": "none"}
 TEXT = BLOCKS | {"vocab_size": 50, "max_length": 12}
 IMAGE = BLOCKS | {"image_size": 32, "patch_size": 8, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
-
-
-def stirred(model):
-    """The model with noise on all parameters: fresh ones have identities for blocks, which would hide mistakes."""
-    definition, params = nnx.split(model)
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(9), len(leaves))
-    noisy = [leaf + 0.1 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    return nnx.merge(definition, jax.tree.unflatten(structure, noisy))
 
 
 def transformer(**fields):
@@ -30,7 +22,8 @@ def transformer(**fields):
 
 
 def text_encoder(**fields):
-    return stirred(TextTransformer(**TEXT | {"pool": "cls"} | fields, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    fields = TEXT | {"pool": "cls"} | fields
+    return stirred(TextTransformer(**fields, dtype=jnp.float32, rngs=nnx.Rngs(0)))
 
 
 def image_encoder(**fields):
@@ -114,8 +107,8 @@ def test_the_patch_stem_is_a_matrix_product_of_patches():
     [(ConvStem, 4)] + [(stem, size) for stem in (ConvStem, GradientStem) for size in (8, 16, 32)],
 )
 def test_a_stem_of_stages_reaches_the_resolution_of_the_patches(stem, patch_size):
-    made = stem(patch_size=patch_size, width=64, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    assert made(jnp.zeros((1, 64, 64, 3))).shape == (1, 64 // patch_size, 64 // patch_size, 64)
+    module = stem(patch_size=patch_size, width=64, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    assert jax.eval_shape(module, jnp.zeros((1, 64, 64, 3))).shape == (1, 64 // patch_size, 64 // patch_size, 64)
 
 
 @pytest.mark.parametrize(("stem", "patch_size"), [(ConvStem, 2), (ConvStem, 14), (GradientStem, 4), (GradientStem, 24)])

@@ -7,33 +7,31 @@ import pytest
 from flax import nnx
 
 from ecommerce_vl.models.joint import JointEncoder
+from tests.modules import stirred
 
 B, SIDE, PATCH, L, VOCAB = 4, 32, 8, 6, 50
 
 
 def make(stem="patch"):
-    model = JointEncoder(
-        image_size=SIDE,
-        patch_size=PATCH,
-        stem=stem,
-        mean=(0.5,) * 3,
-        std=(0.25,) * 3,
-        vocab_size=VOCAB,
-        max_length=L,
-        width=32,
-        depth=2,
-        heads=2,
-        mlp_ratio=2.0,
-        drop_path=0.0,
-        remat="none",
-        dtype=jnp.float32,
-        rngs=nnx.Rngs(0),
+    model = stirred(
+        JointEncoder(
+            image_size=SIDE,
+            patch_size=PATCH,
+            stem=stem,
+            mean=(0.5,) * 3,
+            std=(0.25,) * 3,
+            vocab_size=VOCAB,
+            max_length=L,
+            width=32,
+            depth=2,
+            heads=2,
+            mlp_ratio=2.0,
+            drop_path=0.0,
+            remat="none",
+            dtype=jnp.float32,
+            rngs=nnx.Rngs(0),
+        )
     )
-    # Residual branches begin as zeros, through which nothing would flow from one position to another.
-    graphdef, state = nnx.split(model)
-    leaves, tree = jax.tree.flatten(state)
-    noise = [0.1 * jax.random.normal(jax.random.key(i), leaf.shape) for i, leaf in enumerate(leaves)]
-    model = nnx.merge(graphdef, jax.tree.unflatten(tree, [a + b for a, b in zip(leaves, noise, strict=True)]))
     return nnx.jit(lambda *args, **kwargs: model(*args, **kwargs))
 
 

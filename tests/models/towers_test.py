@@ -9,28 +9,28 @@ from flax import nnx
 from ecommerce_vl.models.joint import IMAGE, TEXT, JointEncoder
 from ecommerce_vl.models.text import TextTransformer
 from ecommerce_vl.models.towers import QueryProductTowers
+from tests.modules import stirred
 
 B, L, VOCAB, WIDTH = 4, 6, 50, 16
 BLOCKS = {"width": WIDTH, "depth": 1, "heads": 2, "mlp_ratio": 2.0, "drop_path": 0.0, "remat": "none"}
 
 
-def make(*, adapt=False, separate=False, pool="mean", stir=True):
+def towers(*, adapt, separate, pool):
     words = {"vocab_size": VOCAB, "max_length": L, "dtype": jnp.float32}
     joint = JointEncoder(
         image_size=16, patch_size=8, stem="patch", mean=(0.5,) * 3, std=(0.25,) * 3, adapt=adapt, rngs=nnx.Rngs(0),
         **words, **BLOCKS,
     )  # fmt: skip
     query = TextTransformer(pool="mean", rngs=nnx.Rngs(1), **words, **BLOCKS) if separate else None
-    model = QueryProductTowers(
+    return QueryProductTowers(
         joint=joint, query=query, width=WIDTH, embed_dim=8, pool=pool, cross=None, heads={}, logit_scale=3.0,
         logit_bias=None, dtype=jnp.float32, rngs=nnx.Rngs(2),
     )  # fmt: skip
-    if not stir:
-        return model
-    # Residual branches begin as zeros, through which nothing would flow from one position to another.
-    definition, state = nnx.split(model)
-    rng = np.random.default_rng(0)
-    return nnx.merge(definition, jax.tree.map(lambda x: x + 0.1 * rng.standard_normal(x.shape), state))
+
+
+def make(*, adapt=False, separate=False, pool="mean", stir=True):
+    model = towers(adapt=adapt, separate=separate, pool=pool)
+    return stirred(model) if stir else model
 
 
 def inputs():

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 import ecommerce_vl as vl
 from ecommerce_vl.evaluation import pair_files, queries, suite, tables
@@ -31,6 +32,7 @@ def run(folders, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_published_model_is_a_row_of_every_task_that_it_can_do(write_folder, tmp_path):
     results = run({name: write_folder(name) for name in ("clip", "bert", "vit")}, tmp_path)
     words = ("same_product/text/{}/hit@1", "category/text/{}/zero_shot/top1", "matching/shops/text/{}/cosine/f1",

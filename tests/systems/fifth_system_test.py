@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from configs import quickstart
+from tests.programs import environment
 
 ROOT = Path(__file__).parents[2]
 # A bag of words against the mean colours of a picture's cells.
@@ -76,8 +77,8 @@ def test_doors_train_evaluate_export_and_search_a_system_that_they_do_not_know(s
         code = (
             f"import runpy, sys, toy; sys.argv[0] = {verb!r}; runpy.run_module('ecommerce_vl.{verb}', {{}}, '__main__')"
         )
-        environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-        done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, env=environment)
+        place = environment(PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+        done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, env=place)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 

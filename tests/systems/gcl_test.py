@@ -1,4 +1,4 @@
-"""GCL: the loss of its paper against a naive one on every mesh, the weighted product, and what queries are read by."""
+"""GCL: the weighted product, the loss of its paper against a naive one on every mesh, what reads queries."""
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from ecommerce_vl.losses.candidates import NO_KEY
 from ecommerce_vl.models.dual import unit
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.mesh import batch_sharding
+from tests.modules import stirred
 
 ROWS, VOCAB = 16, 60
 
@@ -63,36 +64,43 @@ def naive(query_BxD, product_BxD, scale, batch):
     return (weight * (rows + columns)).sum() / weight.sum()
 
 
+@pytest.fixture(scope="module")
+def encoded():
+    """(system, model, batch, what the towers made of it)."""
+    system, batch = system_of(), batch_of()
+    model = stirred(system.build(nnx.Rngs(0)))
+    return system, model, batch, jax.jit(lambda rows: system.encode(model, rows, jax.random.key(0)))(batch)
+
+
+def test_the_product_is_the_weighted_sum_of_what_it_has(encoded):
+    system, model, batch, vectors = encoded
+    product = batch["product"]
+    views = jax.jit(lambda rows: system.embed(model, rows, ("image", "text", "product")))(product)
+    has_image, has_text = (product[f"has_{name}"][:, None] for name in ("image", "text"))
+    both = 0.9 * views["image"] * has_image + 0.1 * views["text"] * has_text
+    np.testing.assert_allclose(views["product"], unit(both), atol=1e-6)
+    np.testing.assert_allclose(vectors["product"], views["product"], atol=1e-6)
+
+
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
-def test_value_and_gradient_are_those_of_the_paper_on_every_mesh(devices):
-    batch, system = batch_of(), system_of()
-    graphdef, params = nnx.split(system.build(nnx.Rngs(0)))
-    mesh = jax.make_mesh(
-        (devices, 1), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2, devices=jax.devices()[:devices]
-    )
-
-    def ours(params, rows):
-        model = nnx.merge(graphdef, params)
-        return system.contrast(model, system.encode(model, rows, jax.random.key(0)), rows, {}, mesh)[0]
-
-    def reference(params):
-        model = nnx.merge(graphdef, params)
-        product, query = batch["product"], batch["query"]
-        image, text = model.encode_image(product["image"]), model.encode_text(product["text_ids"], product["text_mask"])
-        both = 0.9 * image * product["has_image"][:, None] + 0.1 * text * product["has_text"][:, None]
-        asked = model.encode_text(query["text_ids"], query["text_mask"])
-        return naive(asked, unit(both), jnp.exp(model.logit_scale[...]), batch)
-
-    value, gradient = jax.jit(jax.value_and_grad(ours))(params, jax.device_put(batch, batch_sharding(mesh)))
-    expected, of_expected = jax.jit(jax.value_and_grad(reference))(params)
+def test_value_and_gradient_are_those_of_the_paper_on_every_mesh(encoded, devices):
+    system, model, batch, vectors = encoded
+    axes = {"axis_types": (AxisType.Auto,) * 2, "devices": jax.devices()[:devices]}
+    mesh = jax.make_mesh((devices, 1), ("data", "fsdp"), **axes)
+    ours = jax.value_and_grad(lambda vectors, rows: system.contrast(model, vectors, rows, {}, mesh)[0])
+    placed = jax.device_put((jax.device_get(vectors), batch), batch_sharding(mesh))
+    value, gradient = jax.jit(ours)(*placed)
+    scale = jnp.exp(model.logit_scale[...])
+    expected, of_expected = jax.value_and_grad(lambda of: naive(of["query"], of["product"], scale, batch))(vectors)
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
-    for found, wanted in zip(jax.tree.leaves(gradient), jax.tree.leaves(of_expected), strict=True):
-        np.testing.assert_allclose(found, wanted, atol=2e-5)
+    for name, wanted in of_expected.items():
+        np.testing.assert_allclose(gradient[name], wanted, atol=2e-5)
 
 
 def test_a_query_is_read_as_a_title_is_and_a_product_by_its_weights():
     system, product = system_of(**{"product_weights.image": 0.0, "product_weights.text": 1.0}), batch_of()["product"]
-    vectors = system.embed(system.build(nnx.Rngs(0)), product, system.views)
+    model = system.build(nnx.Rngs(0))
+    vectors = jax.jit(lambda rows: system.embed(model, rows, system.views))(product)
     np.testing.assert_array_equal(vectors["query"], vectors["text"])
     shown = product["has_text"]
     np.testing.assert_allclose(vectors["product"][shown], vectors["text"][shown], atol=1e-6)

@@ -18,6 +18,7 @@ from ecommerce_vl.training.optimizer import make_optimizer
 from ecommerce_vl.training.state import define_model, make_state
 from ecommerce_vl.training.step import make_train_step
 from ecommerce_vl.training.streams import encode_in_streams
+from tests.modules import noisy, stirred
 
 ROWS, VOCAB, LENGTH, QUERY = 16, 60, 8, 5
 
@@ -76,12 +77,6 @@ def mesh_of(data, fsdp):
     return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
-def stirred(params, seed=1):
-    """With noise: fresh blocks are identities, which would hide what flows through them."""
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: x + 0.1 * rng.standard_normal(x.shape).astype(np.float32), params)
-
-
 OPTIMIZER = {
     "name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.1, "b1": 0.9, "b2": 0.98, "eps": 1e-6, "grad_clip": 1.0
 }  # fmt: skip
@@ -97,7 +92,7 @@ def run(config, mesh, *, steps, streams=1):
     )  # fmt: skip
     state = init()
     state.params = jax.tree.map(
-        lambda x, old: jax.device_put(x, old.sharding), stirred(jax.device_get(state.params)), state.params
+        lambda x, old: jax.device_put(x, old.sharding), noisy(jax.device_get(state.params)), state.params
     )
     rows = []
     for seed in range(steps):
@@ -117,7 +112,7 @@ def test_the_loss_is_the_same_on_eight_devices_and_in_streams():
     config, mesh = config_of(), mesh_of(2, 4)
     system, sharding = system_of(config), batch_sharding(mesh)
     definition, state = nnx.split(system.build(nnx.Rngs(0)))
-    params, batch = stirred(nnx.to_pure_dict(state)), jax.device_put(batch_of(), sharding)
+    params, batch = noisy(nnx.to_pure_dict(state)), jax.device_put(batch_of(), sharding)
     rng = jax.random.fold_in(jax.random.key(0), 0)
 
     def loss(params, batch):
@@ -178,8 +173,7 @@ def test_every_objective_is_there_and_the_loss_is_their_sum():
 
 def model_of(config):
     system = system_of(config)
-    definition, state = nnx.split(system.build(nnx.Rngs(0)))
-    return system, nnx.merge(definition, stirred(nnx.to_pure_dict(state)))
+    return system, stirred(system.build(nnx.Rngs(0)))
 
 
 def contrasted(config, batch, *, steps=1):
@@ -296,7 +290,7 @@ def test_fine_tuning_begins_with_the_pretrained_space():
 def test_an_id_is_embedded_where_it_was_trained_and_content_is_all_elsewhere():
     state, rows = alone(query_finetune)
     system = system_of(config_of(query_finetune))
-    begun = stirred(nnx.to_pure_dict(nnx.split(system.build(nnx.Rngs(0)))[1]))["recall"]["table"]
+    begun = noisy(nnx.to_pure_dict(nnx.state(system.build(nnx.Rngs(0)))))["recall"]["table"]
     table = state.params["recall"]["table"] - begun  # what training gave
     trained = table.any(axis=1)
     assert table.shape == (4 * ROWS, 8) and trained[:ROWS].sum() > ROWS // 2 and not trained[ROWS:].any()

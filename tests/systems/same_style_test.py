@@ -21,6 +21,7 @@ from ecommerce_vl.training.optimizer import learning_rate, make_optimizer
 from ecommerce_vl.training.schedule import make_stages
 from ecommerce_vl.training.state import define_model, make_state
 from ecommerce_vl.training.step import make_train_step
+from tests.modules import stirred
 
 B, SIDE, L, VOCAB = 8, 16, 6, 50
 
@@ -71,10 +72,7 @@ def pairs(*, rows=B):
 @pytest.fixture(scope="module")
 def model():
     """With branches that are not zero, so that everything that is seen can show."""
-    graphdef, state = nnx.split(system_of().build(nnx.Rngs(0)))
-    leaves, tree = jax.tree.flatten(state)
-    noise = [0.1 * jax.random.normal(jax.random.key(i), leaf.shape) for i, leaf in enumerate(leaves)]
-    return nnx.merge(graphdef, jax.tree.unflatten(tree, [a + b for a, b in zip(leaves, noise, strict=True)]))
+    return stirred(system_of().build(nnx.Rngs(0)))
 
 
 @pytest.fixture(scope="module")

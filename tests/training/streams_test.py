@@ -13,6 +13,7 @@ from jax.sharding import AxisType
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training.mesh import batch_sharding, replicated
 from ecommerce_vl.training.streams import encode_in_streams, rows_per_stream
+from tests.modules import noisy
 
 ROWS = 64
 
@@ -53,9 +54,7 @@ def batch_of(config, rows=ROWS):
 def stirred(system):
     """The definition, and parameters with noise: fresh blocks are identities, which would hide what they drop."""
     definition, state = nnx.split(system.build(nnx.Rngs(0)))
-    leaves, tree = jax.tree.flatten(nnx.to_pure_dict(state))
-    rng = np.random.default_rng(1)
-    return definition, tree.unflatten([x + 0.1 * rng.standard_normal(x.shape).astype(np.float32) for x in leaves])
+    return definition, noisy(nnx.to_pure_dict(state))
 
 
 def loss_of(system, definition, params, batch, *, streams, mesh):

@@ -10,20 +10,22 @@ from ecommerce_vl.evaluation.tables import interval, number, tables
 
 def summary(results: Results) -> str:
     """A line a row of the report's short tables: the model's value with its interval, and its baselines'."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for table in tables(results.metrics):
         for row in table.short:
             metric = next(name for name in table.short_metrics if name in row.entries)
             entry = row.entries[metric]
             beside = ", ".join(f"{name} {number(one['value'])}" for name, one in row.baselines.items())
-            lines.append(
-                f"{table.task + ' · ' + row.label:52s} {metric:9s} {number(entry['value'])} {interval(entry):12s}  "
-                f"n {entry.get('n', 0):,}" + (f"  ({beside})" if beside else "")
-            )
+            value, count = f"{number(entry['value'])} {interval(entry)}", f"n {entry.get('n', 0):,}"
+            lines.append((f"{table.task} · {row.label}", metric, value, count, f"({beside})" if beside else ""))
         if hidden := sum(row.is_model for row in table.rows) - len(table.short):
-            lines.append(f"{table.task + ' · …':52s} {hidden} rows more in the report and metrics.json")
-    lines += [f"skipped  {_in_braces(keys)}: {reason}" for reason, keys in results.skipped_by_reason().items()]
-    return "\n".join(lines)
+            lines.append((f"{table.task} · …", f"{hidden} rows more in the report and metrics.json"))
+    whole = [line for line in lines if len(line) > 2]
+    widths = [max(map(len, column)) for column in zip(*whole, strict=True)][:-1] if whole else []
+    in_columns = lambda line: "  ".join(part.ljust(width) for part, width in zip(line, [*widths, 0], strict=False))
+    aligned = [in_columns(line).rstrip() for line in lines]
+    skipped = [f"skipped  {_in_braces(keys)}: {reason}" for reason, keys in results.skipped_by_reason().items()]
+    return "\n".join(aligned + skipped)
 
 
 def _in_braces(keys: Sequence[str]) -> str:

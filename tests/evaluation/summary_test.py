@@ -14,7 +14,8 @@ def test_a_line_a_row_with_its_baselines_and_what_was_skipped(splits):
     assert len(lines) == sum(len(table.short) for table in found) + len(hiding) + len(set(results.skipped.values()))
     entry = results.metrics["same_product/text/hit@1"]
     (line,) = [line for line in lines if line.startswith("same_product · title ")]
-    assert f"hit@1     {tables.number(entry['value'])} {tables.interval(entry)}" in line
+    assert " hit@1 " in line and f" {tables.number(entry['value'])} {tables.interval(entry)} " in line
+    assert len({line.index("  n ") for line in lines if " [" in line}) == 1, "columns stand below each other"
     assert f"tfidf {tables.number(results.metrics['same_product/text/tfidf/hit@1']['value'])}" in line
     assert "skipped  query: no queries were given" in lines
 

@@ -102,6 +102,7 @@ def common(*, batch_size: int, source: str = "products") -> ConfigDict:
 
     if source == "query_pairs":
         config.text.query_length = 20  # tokens
+        config.text.fields, config.text.field_dropout = (), 0.0  # the title is what is indexed
         config.data.rows = "all"  # products that queries lead to; or "pairs", those with a picture and a title
         config.data.queries = ""  # "": mined from the click log; "derived"; or a file of JSON lines
         config.data.query_power = 0.5  # a query of n clicks is drawn by n^this

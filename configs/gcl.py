@@ -17,7 +17,6 @@ def sized(size: str) -> ConfigDict:
     config = two_towers(size, source="query_pairs")
     config.system = "gcl"
     config.product_weights = ConfigDict({"image": 0.9, "text": 0.1})  # of its picture and its title in its vector
-    config.text.fields, config.text.field_dropout = (), 0.0  # the title is what is indexed
     return config
 
 

@@ -33,8 +33,6 @@ def sized(size: str) -> ConfigDict:
     config.modal_adaptation = False  # learn what each product gives to its picture and to its text
     config.clean_pass = True  # vectors of unmasked products; False masks them as well, at two thirds of the cost
 
-    config.text.fields, config.text.field_dropout = (), 0.0  # the title is what is indexed
-
     config.temperature_init, config.tau_learned = 0.05, True  # within 0.01 and 1
     config.loss = ConfigDict()
     config.loss.objective = "am_softmax"  # or softmax, sigmoid

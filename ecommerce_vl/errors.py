@@ -4,7 +4,7 @@ A value of the config that cannot be is a ValueError that begins with its key; w
 `training/workdir.py` turns it into a UserError with the whole key.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class UserError(Exception):
@@ -15,3 +15,10 @@ def one_of(key: str, value: str, choices: Iterable[str]) -> None:
     """Errors: ValueError that begins with the key, unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{key} is {value!r}; expected one of {', '.join(choices)}")
+
+
+def none_below_zero(key: str, values: Mapping[str, float]) -> None:
+    """Errors: ValueError that begins with the key of the first of `values` that is negative."""
+    for name, value in values.items():
+        if value < 0:
+            raise ValueError(f"{key}.{name} is {value}; expected at least 0")

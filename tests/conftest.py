@@ -12,10 +12,8 @@ CACHE = Path(tempfile.gettempdir()) / "ecommerce_vl_test_cache"
 SIMULATION = "--xla_force_host_platform_device_count=8 --xla_cpu_enable_concurrency_optimized_scheduler=false"
 # Most programs of the tests run once: compiling them without LLVM's optimizations takes a third less in all.
 SIMULATION += " --xla_backend_optimization_level=0"
-if sys.version_info < (
-    3,
-    12,
-):  # jax 0.10, whose older way to compile fused loops takes half the time; later ones lack it
+# jax 0.10 knows an older way to compile loops, which takes half the time; later ones do not.
+if sys.version_info < (3, 12):
     SIMULATION += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {SIMULATION}".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -25,7 +25,7 @@ DOORS = ("prepare", "train", "evaluate", "export", "search", "plan")
 # have tests of their own (launch_test.py, pretrained/).
 RUN = ("README.md", "docs/seed_model.md")
 RUN += ("docs/eclip.md", "docs/item.md", "docs/same_style.md", "docs/query_retrieval.md")
-CONFIGS = ("eclip", "item", "make", "myntra", "query_retrieval", "quickstart", "same_style")
+CONFIGS = ("eclip", "gcl", "item", "make", "myntra", "query_retrieval", "quickstart", "same_style")
 # What the README says that its commands leave.
 LEFT = {
     "RUN": {"config.json", "data.json", "metrics.jsonl", "tensorboard", "checkpoints", "tokenizer", "preprocess.json"},
@@ -116,7 +116,9 @@ def test_a_command_names_what_there_is(place):
 @pytest.fixture
 def places(sample_data, tmp_path):
     """What the words of a page stand for here."""
-    names = ("RUN", "SEED", "TUNED", "EVAL", "VECTORS", "SEED_VECTORS", "NEW_VECTORS", "MODEL", "LOG", "search.html")
+    names = (
+        "RUN", "SEED", "TUNED", "GCL", "EVAL", "VECTORS", "SEED_VECTORS", "NEW_VECTORS", "MODEL", "LOG", "search.html"
+    )  # fmt: skip
     feed = {"catalog.jsonl": "products.jsonl", "products.jsonl": "products.jsonl"}
     feed |= {name: name for name in ("clicks.jsonl", "queries.jsonl")}
     return (

@@ -151,6 +151,22 @@ def test_a_signal_to_all_processes_of_a_run_saves_and_leaves_no_traceback(sent, 
 
 
 @pytest.mark.slow
+def test_loader_processes_end_with_a_trainer_that_was_killed(tmp_path, sample_data):
+    started = subprocess.Popen(
+        command(tmp_path / "killed", sample_data, "--config.data.num_workers=2"), cwd=ROOT, env=environment(),
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    next(line for line in started.stdout if line.startswith("step"))
+    started.kill()
+    started.wait()
+    deadline = time.monotonic() + 20
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(started.pid, 0)
+            time.sleep(0.1)
+
+
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_previous_one_ends_with_the_same_bits(
     uninterrupted, tmp_path, sample_data
 ):

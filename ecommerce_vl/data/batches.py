@@ -23,6 +23,7 @@ from ecommerce_vl.data.sampling import Order
 from ecommerce_vl.data.shards import KEYS
 from ecommerce_vl.data.text import TextTemplate
 from ecommerce_vl.data.tokenizer import TextTokenizer
+from ecommerce_vl.data.workers import end_with_parent
 
 Batch = dict[str, np.ndarray]
 Record = Mapping[str, Any]
@@ -165,14 +166,15 @@ def training_batches(
         # A worker is one thread: with grain's own reading threads inside, it would compete with itself for a core.
         stream = dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
         options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
-        stream = stream.mp_prefetch(options, worker_init_fn=_leave_signals_to_the_training)
+        stream = stream.mp_prefetch(options, worker_init_fn=_serve_the_training)
     else:
         # Read ahead of four batches, not of grain's default 500: a batch of pictures is large.
         stream = dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
     return iter(stream)
 
 
-def _leave_signals_to_the_training(worker_index: int, worker_count: int) -> None:
+def _serve_the_training(worker_index: int, worker_count: int) -> None:
     """Ctrl-C, and the end of a job, reach every process of it; the training saves first, and then stops its workers."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    end_with_parent()

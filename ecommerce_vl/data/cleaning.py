@@ -103,6 +103,8 @@ WORDS = re.compile(f"[{SIGNS}]|(?:(?![{SIGNS}])[^\\W_])+")
 class TextCleaning:
     """Which rules clean a title or a description; all of them False and `min_words` 0 leaves texts alone.
 
+    Of the other fields and attributes, `html` alone.
+
     Args:
       html: markup and character references become the text they show.
       nfkc: Unicode normal form NFKC; what is not shown (soft hyphens, direction marks, trademark signs) goes.
@@ -137,8 +139,11 @@ def clean_text(text: str, cleaning: TextCleaning) -> tuple[str, tuple[str, ...]]
 
 
 def without_markup(value: str | list[str]) -> str | list[str]:
-    """A value of one line, or each of a list, with its markup and character references as the text they show."""
-    return [without_markup(text) for text in value] if isinstance(value, list) else _spaces(_html(value))
+    """A value of one line, or each of a list, with its markup and character references as the text they show.
+
+    Of a list, what shows nothing is left out.
+    """
+    return [*filter(None, map(without_markup, value))] if isinstance(value, list) else _spaces(_html(value))
 
 
 def _html(text: str) -> str:

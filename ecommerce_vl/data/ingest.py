@@ -256,6 +256,7 @@ def _cleaned(
                 if isinstance(values[name], (str, list)) and (shown := without_markup(values[name])) != values[name]:
                     values[name] = shown
                     changed.add("html")
+        attributes = {name: value for name, value in attributes.items() if value not in ("", [])}
     for name in ("title", "description"):
         if text[name]:
             text[name], rules = clean_text(text[name], cleaning)

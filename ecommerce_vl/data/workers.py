@@ -40,7 +40,7 @@ def on_all_cores(function: Callable[[Unit], Result], units: Iterable[Unit], *, n
     # Spawned, not forked: the parent runs threads of Arrow and DuckDB, which do not survive a fork.
     context = multiprocessing.get_context("spawn")
     waiting: collections.deque = collections.deque()
-    with concurrent.futures.ProcessPoolExecutor(num_workers, context, initializer=_end_with_parent) as pool:
+    with concurrent.futures.ProcessPoolExecutor(num_workers, context, initializer=end_with_parent) as pool:
         try:
             for unit in itertools.chain(head, units):
                 waiting.append(pool.submit(function, unit))
@@ -52,8 +52,8 @@ def on_all_cores(function: Callable[[Unit], Result], units: Iterable[Unit], *, n
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _end_with_parent() -> None:
-    """A killed parent cannot tell its workers; without this they would wait for work forever."""
+def end_with_parent() -> None:
+    """To be called by a worker: a killed parent cannot tell it, and it would wait for work forever."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

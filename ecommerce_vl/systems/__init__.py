@@ -10,7 +10,7 @@ A system is a class of a config with these members; loops, checkpoints and meshe
     .constrain(params)                    what must hold after every update
     .embed(model, batch, views)           {view: unit vectors (B,D)} of views in `.views`
     .fusion                               how a picture and words become one vector: "norm(image + text)" of two
-                                          towers, "joint encoder" where both are read in one pass
+                                          towers (with their weights), "joint encoder" where both are read in one pass
     .shown                                (label, metric, format) of its metrics in the log line, beside the loss
 
 The loss is `contrast` of `encode`. The cut between them is what lets the step encode a batch in streams

@@ -5,7 +5,6 @@ Sizes, text length, augmentation and optimizer of the paper are not public; thos
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import jax
@@ -16,7 +15,7 @@ from ecommerce_vl.errors import one_of
 from ecommerce_vl.losses.candidates import Candidates, Rule
 from ecommerce_vl.losses.contrastive import candidate_loss, check_sweep
 from ecommerce_vl.models.dual import DualEncoder
-from ecommerce_vl.systems.encoders import VIEWS, dual_encoder, embed_dual, row_keys
+from ecommerce_vl.systems.encoders import VIEWS, capped, dual_encoder, embed_dual, row_keys
 
 OBJECTIVES = ("softmax", "sigmoid")
 LABEL_MODES = ("one_hot", "catalog", "mask")
@@ -79,8 +78,7 @@ class EClip:
 
     def constrain(self, params: dict) -> dict:
         """exp(s) stays at or below its maximum after every update (CLIP)."""
-        ceiling = math.log(self.config["logit_scale_max"])
-        return params | {"logit_scale": jnp.minimum(params["logit_scale"], ceiling)}
+        return capped(params, self.config)
 
     def embed(self, model: DualEncoder, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
         """Unit vectors (B,D) float32 of each view. "product" is norm(image + text), or the one that there is."""

@@ -3,6 +3,7 @@ computation, one random key a row."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from ecommerce_vl.models.transformer import Form
 
 DTYPES = ("auto", "float32", "bfloat16")
 VIEWS = ("image", "text", "product")
-EQUAL = {"image": 1.0, "text": 1.0}
+EQUAL_WEIGHTS = {"image": 1.0, "text": 1.0}
 BLOCKS = ("width", "depth", "heads", "mlp_ratio", "drop_path", "remat")  # fields of a tower, and of the joint encoder
 PIXELS = ("patch_size", "stem", "mean", "std")  # fields of `config.image` that every reader of pictures has
 SIGMOID_BIAS = -10.0  # SigLIP, 2303.15343
@@ -47,12 +48,14 @@ def embed_dual(
     batch: Mapping[str, jax.Array],
     views: tuple[str, ...],
     *,
-    weights: Mapping[str, float] = EQUAL,
+    weights: Mapping[str, float] = EQUAL_WEIGHTS,
     keys_B: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
     """{view: unit vectors (B,D)} by two towers; zeros of "image" or "text" where the model has no such tower.
 
-    "product" is norm(image + text), weighted, of what the product has.
+    Args:
+      weights: of the two vectors of a product, whose own is norm(w_image image + w_text text) of what it has.
+      keys_B: of what training drops at random; None drops nothing.
     """
     nothing = jnp.zeros((batch["has_image"].shape[0], model.embed_dim))
     image_BxD, text_BxD = nothing, nothing
@@ -63,6 +66,11 @@ def embed_dual(
     image_B, text_B = (weights[name] * batch[f"has_{name}"] for name in ("image", "text"))
     product_BxD = unit(image_B[:, None] * image_BxD + text_B[:, None] * text_BxD)
     return {view: {"image": image_BxD, "text": text_BxD, "product": product_BxD}[view] for view in views}
+
+
+def capped(params: dict, config) -> dict:
+    """Parameters with exp(logit_scale) at or below `config.logit_scale_max` (CLIP)."""
+    return params | {"logit_scale": jnp.minimum(params["logit_scale"], math.log(config["logit_scale_max"]))}
 
 
 def logit_bias(config) -> float | None:

@@ -1,15 +1,15 @@
-"""GCL (Marqo, 2404.08535), the control arm of query retrieval: two towers, weighted fields, pairs weighted by clicks.
+"""GCL (Marqo, 2404.08535), the control arm of query retrieval: two towers, weighted fields, weighted pairs.
 
     u = norm(w_image u_image + w_text u_text)                      the product, of what it has
     L = sum_i w_i (CE(q_i -> u) + CE(u_i -> q)) / sum_i w_i        in-batch negatives
 
-One text tower reads titles and queries. The paper weighs pairs by their place in a ranking; here it is by the clicks of
-the mined log. Its negatives are all others of the batch; ours leave out what is known to be none, as everywhere.
+One text tower reads titles and queries. The paper weighs pairs by their place in a ranking; here it is by the weight of
+the pair within its query (`data/query_pairs.py`). Its negatives are all others of the batch; ours leave out what is
+known to be none, as everywhere.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import jax
@@ -19,9 +19,8 @@ from flax import nnx
 from ecommerce_vl.losses.candidates import Rule
 from ecommerce_vl.losses.contrastive import candidate_loss, check_sweep
 from ecommerce_vl.models.dual import DualEncoder
-from ecommerce_vl.systems import encoders
-from ecommerce_vl.systems.clicks import NAMES, clicked_products
-from ecommerce_vl.systems.encoders import dual_encoder, embed_dual, row_keys
+from ecommerce_vl.systems.clicks import NAMES, VIEWS, check_query_length, clicked_products
+from ecommerce_vl.systems.encoders import capped, dual_encoder, embed_dual, row_keys
 
 
 class GCL:
@@ -30,7 +29,7 @@ class GCL:
     Errors: ValueError that begins with the key of the config.
     """
 
-    views = (*encoders.VIEWS, "query")
+    views = VIEWS
     shown = (
         ("q→p", "q2p_top1", "6.1%"),
         ("p→q", "p2q_top1", "6.1%"),
@@ -40,8 +39,12 @@ class GCL:
 
     def __init__(self, config, *, vocab_size: int, special_ids: Mapping[str, int]):
         self.product_weights = config["product_weights"]
-        if min(self.product_weights.values()) < 0 or not any(self.product_weights.values()):
-            raise ValueError(f"product_weights are {dict(self.product_weights)}; expected at least 0, not both")
+        for name, weight in self.product_weights.items():
+            if weight <= 0:
+                raise ValueError(
+                    f"product_weights.{name} is {weight}; expected above 0: some products have no other part"
+                )
+        check_query_length(config["text"])
         self.fusion = "norm({image} image + {text} text)".format(**self.product_weights)
         self.rule = Rule(label_mode="mask", span=config["loss"]["span"])
         self.sweep = {name: config["loss"][name] for name in ("impl", "chunk_rows")}
@@ -58,11 +61,11 @@ class GCL:
 
     def encode(self, model: DualEncoder, batch, rng: jax.Array) -> dict[str, jax.Array]:
         """Unit vectors (B,D) float32 of the queries and of the products."""
-        keys_B = row_keys(rng, batch["product"]["product_key"])
-        query = batch["query"]
+        query, product = batch["query"], batch["product"]
+        of_query_B, of_product_B = (row_keys(jax.random.fold_in(rng, use), product["product_key"]) for use in (0, 1))
         return {
-            "query": model.encode_text(query["text_ids"], query["text_mask"], keys_B),
-            **embed_dual(model, batch["product"], ("product",), weights=self.product_weights, keys_B=keys_B),
+            "query": model.encode_text(query["text_ids"], query["text_mask"], of_query_B),
+            **embed_dual(model, product, ("product",), weights=self.product_weights, keys_B=of_product_B),
         }
 
     def contrast(self, model: DualEncoder, encoded, batch, extra, mesh):
@@ -75,8 +78,7 @@ class GCL:
 
     def constrain(self, params: dict) -> dict:
         """exp(s) stays at or below its maximum after every update (CLIP)."""
-        ceiling = math.log(self.config["logit_scale_max"])
-        return params | {"logit_scale": jnp.minimum(params["logit_scale"], ceiling)}
+        return capped(params, self.config)
 
     def embed(self, model: DualEncoder, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
         """Unit vectors (B,D) float32 of each view; "query" reads texts as queries, by the tower of titles."""

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.errors import one_of
+from ecommerce_vl.errors import none_below_zero, one_of
 from ecommerce_vl.losses.adaptive import adaptive_weights
 from ecommerce_vl.losses.tokens import (
     PATCH_LOSSES,
@@ -115,8 +115,9 @@ class Item:
                 "since the embedding is a state of the encoder"
             )
         weights = config["weights"]
-        if min(weights.values()) < 0 or max(weights.values()) == 0:
-            raise ValueError(f"weights is {dict(weights)}; expected none below 0 and one above")
+        none_below_zero("weights", weights)
+        if not any(weights.values()):
+            raise ValueError(f"weights.{next(iter(weights))} is 0, as the others are; expected one above 0")
         self.config, self.vocab_size = config, vocab_size
         self.vocabulary = Vocabulary(vocab_size, special_ids)
         self.objectives = tuple(name for name in OBJECTIVES if weights[name] > 0)

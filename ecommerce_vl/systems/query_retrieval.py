@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from ecommerce_vl.errors import one_of
+from ecommerce_vl.errors import none_below_zero, one_of
 from ecommerce_vl.losses import patches
 from ecommerce_vl.losses.bank import as_candidates, drift, filled, make_bank, push
 from ecommerce_vl.losses.candidates import Candidates, Rule
@@ -38,7 +38,7 @@ from ecommerce_vl.models.recall import RecallHead
 from ecommerce_vl.models.towers import QueryProductTowers
 from ecommerce_vl.models.transformer import linear
 from ecommerce_vl.systems import encoders
-from ecommerce_vl.systems.clicks import NAMES, clicked_products
+from ecommerce_vl.systems.clicks import NAMES, VIEWS, check_query_length, clicked_products
 from ecommerce_vl.systems.encoders import (
     apart,
     compute_dtype,
@@ -51,7 +51,6 @@ from ecommerce_vl.systems.encoders import (
 from ecommerce_vl.systems.masking import Chosen, Vocabulary, choose, replace_words, split_keys
 from ecommerce_vl.systems.matching import match_loss
 
-VIEWS = (*encoders.VIEWS, "query")
 OBJECTIVES = ("am_softmax", "softmax", "sigmoid")
 TEMPERATURES = (0.01, 1.0)  # between which the learned one stays
 NEAR = 0.95  # cosine of two patches that count as one
@@ -95,6 +94,8 @@ class QueryRetrieval:
         # Hard products are no listings of the own one; with keywords, none of a similar query's pair either.
         self.alike_rule = Rule(label_mode="mask")
         self.config, self.vocab_size = config, vocab_size
+        none_below_zero("weights", config["weights"])
+        check_query_length(config["text"])
         self.weights = {name: weight for name, weight in config["weights"].items() if weight}
         for name in {"mlm", "mpm"} & set(self.weights):
             if not 0 < config[name]["ratio"] < 1:

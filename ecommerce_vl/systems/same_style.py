@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
+from ecommerce_vl.errors import none_below_zero
 from ecommerce_vl.losses.candidates import Candidates, Ids, Rule
 from ecommerce_vl.losses.contrastive import candidate_loss
 from ecommerce_vl.losses.hinge import locality, match, mean_of_rows, rank_of_rows
@@ -74,8 +75,7 @@ class SameStyle:
         for name, choices in (("matched_views", MATCHED_VIEWS), ("trans_views", TRANSFORMED_VIEWS)):
             if unknown := [view for view in loss[name] if view not in choices]:
                 raise ValueError(f"loss.{name} has {unknown[0]!r}; expected some of {', '.join(choices)}")
-        if min(config["weights"].values()) < 0:
-            raise ValueError(f"weights is {dict(config['weights'])}; expected none below 0")
+        none_below_zero("weights", config["weights"])
         if not loss["matched_views"]:
             raise ValueError("loss.matched_views is empty; expected at least one view that is matched with the pair")
         self.config, self.vocab_size, self.loss = config, vocab_size, loss

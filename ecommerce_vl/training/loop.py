@@ -193,7 +193,7 @@ def _train(
     batches = _batches_from(start, stages, read)
     sharding = batch_sharding(mesh)
     period = Period(start, stages=stages, schedule=trainer.schedule, shown=system.shown, log=log)
-    profile = Profile(config["profile"] if team.is_main else (), workdir / "profile", log=log)
+    profile = Profile(config["profile"] if team.is_main else (), workdir / "profile", start=start, log=log)
     pending, saved = None, start
     outcome = FINISHED
     guard = contextlib.ExitStack()
@@ -210,7 +210,7 @@ def _train(
                     batch = jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
                 with jax.profiler.StepTraceAnnotation("train", step_num=step + 1):
                     state, metrics = trainer.step(state, batch)
-                profile.end(step + 1, metrics)
+                period.leave_out(profile.end(step + 1, metrics))
             done = step + (batch is not None)
             stop = team.stops_at(done, preemption.signal_name)
             last = done == num_steps
@@ -242,8 +242,8 @@ def _train(
         raise
     finally:
         guard.close()
-        profile.close()
         writer.close()
+        profile.close()
     checkpoints.close()
     if outcome == STOPPED:
         what = "saved" if done else "nothing to save yet"
@@ -324,7 +324,7 @@ def _batches_from(start: int, stages: Sequence[Stage], read: Callable[..., Itera
 
 
 def _next_batch(batches, preemption: Preemption, team):
-    """The next batch, or None once a signal has come: it may have ended the loader's processes first.
+    """The next batch, or None once a signal has come: it may have ended loader processes that had only begun to start.
 
     Several processes go on to the step that they agree on, so there the batch is needed all the same.
     """

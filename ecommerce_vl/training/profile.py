@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,28 +16,39 @@ class Profile:
     Args:
       steps: (first, last), or ().
       folder: where the trace goes.
-      log: receives the line that says where it is.
+      start: steps that were made before; those of `steps` among them are over.
+      log: receives the line that says where the trace is, or that there is none.
     """
 
-    def __init__(self, steps: Sequence[int], folder: Path, *, log: Callable[[str], None]):
-        self.steps, self.folder, self.log, self.is_running = tuple(steps), folder, log, False
+    def __init__(self, steps: Sequence[int], folder: Path, *, start: int, log: Callable[[str], None]):
+        self.first, self.last = (max(steps[0], start + 1), steps[1]) if steps else (0, 0)
+        self.folder, self.log, self.traced = folder, log, 0  # steps so far
 
     def begin(self, number: int) -> None:
         """Before the step of that number reads its batch."""
-        if self.steps and number == self.steps[0]:
-            jax.profiler.start_trace(self.folder)
-            self.is_running = True
+        if self.first <= number <= self.last:
+            if not self.traced:
+                jax.profiler.start_trace(self.folder)
+            self.traced += 1
 
-    def end(self, number: int, metrics: Any) -> None:
-        """After the step was queued; the last one is waited for, so that its work is in the trace."""
-        if self.is_running and number == self.steps[1]:
-            jax.block_until_ready(metrics)
-            self.close()
-            first, last = self.steps
-            self.log(f"profile  steps {first:,} to {last:,} in {self.folder}; xprof --logdir={self.folder} shows it")
+    def end(self, number: int, metrics: Any) -> float:
+        """After the step was queued; the last one is waited for, so that its work is in the trace.
+
+        Returns: the seconds that writing the trace took.
+        """
+        if not self.traced or number != self.last:
+            return 0.0
+        jax.block_until_ready(metrics)
+        begin_s = time.monotonic()
+        self.close()
+        return time.monotonic() - begin_s
 
     def close(self) -> None:
-        """Writes what there is."""
-        if self.is_running:
+        """Writes what there is, if `end` did not, and tells it."""
+        if self.traced:
             jax.profiler.stop_trace()
-            self.is_running = False
+            last = self.first + self.traced - 1
+            self.log(f"profile  steps {self.first:,} to {last:,}: xprof --logdir={self.folder} shows them")
+        elif self.last:
+            self.log(f"profile  none: no step up to {self.last:,} was made from {self.first:,} on")
+        self.last, self.traced = 0, 0

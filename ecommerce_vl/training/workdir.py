@@ -144,7 +144,7 @@ def _empty(workdir: Path) -> None:
         "initial.safetensors",
     ):
         (workdir / name).unlink(missing_ok=True)
-    for name in ("tokenizer", "tensorboard"):
+    for name in ("tokenizer", "tensorboard", "profile"):
         shutil.rmtree(workdir / name, ignore_errors=True)
 
 

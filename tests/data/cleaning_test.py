@@ -129,7 +129,8 @@ def test_hostile_titles_cost_no_time():
 def test_what_describes_a_product_loses_its_markup_and_nothing_else():
     row = {
         "id": "1", "title": "Levi&#39;s jeans", "brand": "Levi&#39;s&reg;", "color": "Black &amp; White",
-        "size": "<b>32x30</b>", "fit": "H&amp;M <i>slim</i> FREE SHIPPING", "care": ["30&deg;C", "R&D"], "weight": 2,
+        "size": "<b>32x30</b>", "fit": "H&amp;M <i>slim</i> FREE SHIPPING", "care": ["30&deg;C", "R&D", "&nbsp;"],
+        "weight": 2, "note": "<br>",
     }  # fmt: skip
     how = IngestSettings(
         columns={}, text=TextCleaning(), form=None, links=None, max_aspect=0, min_luma_std=0, bands=False

@@ -16,7 +16,7 @@ from ecommerce_vl.errors import UserError
 from ecommerce_vl.evaluation.approximate import recall_by_effort
 from ecommerce_vl.evaluation.search import top_k
 from ecommerce_vl.exporting import index
-from ecommerce_vl.exporting.index import KINDS, ProductIndex, asked_of, folder_of, is_current, write_index
+from ecommerce_vl.exporting.index import KINDS, ProductIndex, asked_of, folder_of, in_memory, is_current, write_index
 from ecommerce_vl.exporting.reader import ExportedVectors
 
 DIM = 16
@@ -149,3 +149,11 @@ def test_refusals_name_what_is_wrong(vectors, asked, monkeypatch):
     for kind, extra in (("usearch", "ann"), ("faiss-ivf", "faiss")):
         with pytest.raises(UserError, match=rf"not installed; pip install ecommerce_vl\[{extra}\]"):
             write_index(exported, kind=kind, measure=measure(asked))
+
+
+def test_no_row_of_an_index_is_lost_to_another_thread():
+    """Threads of usearch that add at once lose some, on any machine of two cores and more."""
+    pytest.importorskip("usearch")
+    vectors = np.random.default_rng(0).standard_normal((2_000, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_array_equal(in_memory(vectors)(vectors, 1, 256)[:, 0], np.arange(len(vectors)))

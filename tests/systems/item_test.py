@@ -304,7 +304,7 @@ def test_views_are_unit_vectors_of_what_there_is(system, model):
         ({"mim_loss": "huber"}, "^mim_loss is 'huber'; expected one of l1, l2"),
         ({"global_pos_embed": "own"}, "^global_pos_embed is 'own'; expected one of shared, separate"),
         ({"text_mask_ratio": 0.0}, "^text_mask_ratio is 0.0; expected above 0"),
-        ({"weights.itm": -1.0}, "^weights is "),
+        ({"weights.itm": -1.0}, "^weights.itm is -1.0; expected at least 0"),
     ],
 )
 def test_a_wrong_field_is_named(changes, message):

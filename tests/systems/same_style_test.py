@@ -313,7 +313,7 @@ def test_the_augmented_view_is_a_window_and_hides_some_tokens():
 def test_a_wrong_choice_is_named_with_what_there_is(field, value):
     with pytest.raises(ValueError, match=f"loss.{field} .*expected"):
         system_of(**{field: value})
-    with pytest.raises(ValueError, match=r"weights is .*-1.*expected none below 0"):
+    with pytest.raises(ValueError, match=r"weights.* is -1.*expected at least 0"):
         system_of(weights={"pdc": -1.0})
 
 

@@ -18,6 +18,7 @@ from ecommerce_vl.systems import build_system
 from ecommerce_vl.training import inputs, loop, trainer
 from ecommerce_vl.training.checkpoint import Checkpoints
 from ecommerce_vl.training.loop import FINISHED, STOPPED, check_finite, train, validate
+from ecommerce_vl.training.profile import Profile
 from ecommerce_vl.training.schedule import make_stages, samples_at
 from ecommerce_vl.training.step import make_train_step
 from ecommerce_vl.training.writer import read_metrics
@@ -90,7 +91,7 @@ def trained(tiny_config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     config = changed(changed(tiny_config, "total_samples", 32 * 4), "profile", (2, 3))
     outcome, lines = start(config, workdir)
-    assert outcome == FINISHED and any(line.startswith("profile  steps 2 to 3 in ") for line in lines)
+    assert outcome == FINISHED and any(line.startswith("profile  steps 2 to 3: xprof") for line in lines)
     return changed(config, "profile", ()), workdir
 
 
@@ -98,6 +99,20 @@ def test_the_trace_of_a_profile_holds_the_steps_that_were_asked_for(trained):
     (file,) = (trained[1] / "profile").rglob("*.trace.json.gz")
     events = json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
     assert sorted({event["args"]["step_num"] for event in events if event.get("name") == "train"}) == ["2", "3"]
+
+
+def test_a_profile_of_steps_that_are_over_or_never_come_says_so(tmp_path):
+    lines = []
+    for steps, start in (((2, 3), 5), ((7, 9), 0)):
+        profile = Profile(steps, tmp_path, start=start, log=lines.append)
+        for number in range(start + 1, 7):
+            profile.begin(number)
+            assert profile.end(number, ()) == 0
+        profile.close()
+    assert lines == [
+        "profile  none: no step up to 3 was made from 6 on",
+        "profile  none: no step up to 9 was made from 7 on",
+    ]
 
 
 def test_with_a_checkpoint_other_data_is_refused(trained, monkeypatch):

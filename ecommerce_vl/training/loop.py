@@ -29,8 +29,8 @@ from ecommerce_vl.training import workdir as workdirs
 from ecommerce_vl.training.checkpoint import Checkpoints
 from ecommerce_vl.training.initial import Initial, start_from
 from ecommerce_vl.training.inputs import example_reader, run_tokenizer
+from ecommerce_vl.training.limits import validate
 from ecommerce_vl.training.mesh import batch_sharding, make_mesh
-from ecommerce_vl.training.optimizer import RULES
 from ecommerce_vl.training.period import Period, check_finite
 from ecommerce_vl.training.preemption import Preemption
 from ecommerce_vl.training.processes import ALONE, Alone, Team
@@ -251,57 +251,6 @@ def _train(
     else:
         log(f"finished {num_steps:,} steps, {stages[-1].end_sample:,} samples in {workdir}")
     return outcome
-
-
-def validate(config: Mapping[str, Any]) -> None:
-    """Checks what would otherwise fail late or silently.
-
-    Errors: UserError, one for the first thing that is wrong.
-    """
-    image, checkpoint, mesh, evaluate = config["image"], config["checkpoint"], config["mesh"], config["evaluate"]
-    profile = config["profile"]
-    rows = config["data"].get("rows", "all")  # of pairs of products there is no choice
-    encoders = [(name, part) for name, part in config.items() if isinstance(part, Mapping) and "heads" in part]
-    rules = (
-        (image["size"] % image["patch_size"] == 0, "image.size", image["size"], f"a multiple of {image['patch_size']}"),
-        *(
-            (part["width"] % part["heads"] == 0, f"{name}.width", part["width"], f"a multiple of {part['heads']} heads")
-            for name, part in encoders
-        ),
-        (config["batch_size"] > 1, "batch_size", config["batch_size"], "at least 2, since a loss compares samples"),
-        (config["streams"] > 0, "streams", config["streams"], "at least 1, which encodes the whole batch at once"),
-        (
-            not profile or (len(profile) == 2 and 0 < profile[0] <= profile[1]),
-            "profile",
-            tuple(profile),
-            "the first and the last step to trace, such as (100, 104), or ()",
-        ),
-        (config["log_every"] > 0, "log_every", config["log_every"], "at least 1"),
-        (evaluate["every_steps"] >= 0, "evaluate.every_steps", evaluate["every_steps"], "at least 1, or 0 for never"),
-        (evaluate["products"] > 1, "evaluate.products", evaluate["products"], "at least 2, since a pool is needed"),
-        (checkpoint["every_steps"] > 0, "checkpoint.every_steps", checkpoint["every_steps"], "at least 1"),
-        (checkpoint["keep"] > 1, "checkpoint.keep", checkpoint["keep"], "at least 2, since the newest may be damaged"),
-        (mesh["fsdp"] > 0, "mesh.fsdp", mesh["fsdp"], "at least 1"),
-        (mesh["data"] == -1 or mesh["data"] > 0, "mesh.data", mesh["data"], "at least 1, or -1 for all that are left"),
-        (config["data"]["num_workers"] >= 0, "data.num_workers", config["data"]["num_workers"], "at least 0"),
-        (
-            config["optimizer"]["name"] in RULES,
-            "optimizer.name",
-            config["optimizer"]["name"],
-            f"one of {', '.join(RULES)}",
-        ),
-        (rows in ("pairs", "all"), "data.rows", rows, "pairs or all"),
-        (bool(config["data"]["path"]), "data.path", config["data"]["path"], "the folder that prepare wrote"),
-        (
-            config["total_samples"] >= config["batch_size"],
-            "total_samples",
-            config["total_samples"],
-            f"at least one batch of {config['batch_size']}",
-        ),
-    )
-    for holds, key, found, expected in rules:
-        if not holds:
-            raise UserError(f"config.{key} is {found!r}; expected {expected}; set --config.{key}=...")
 
 
 def _check_same_run(meta: Mapping[str, Any], unit: Mapping[str, Any], *, workdir: Path) -> None:

@@ -17,7 +17,8 @@ from ecommerce_vl.errors import UserError
 from ecommerce_vl.systems import build_system
 from ecommerce_vl.training import inputs, loop, trainer
 from ecommerce_vl.training.checkpoint import Checkpoints
-from ecommerce_vl.training.loop import FINISHED, STOPPED, check_finite, train, validate
+from ecommerce_vl.training.limits import validate
+from ecommerce_vl.training.loop import FINISHED, STOPPED, check_finite, train
 from ecommerce_vl.training.profile import Profile
 from ecommerce_vl.training.schedule import make_stages, samples_at
 from ecommerce_vl.training.step import make_train_step

@@ -10,8 +10,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
-
 from ecommerce_vl.files import read_json_lines, write_text
 
 FILE = "metrics.jsonl"
@@ -29,6 +27,8 @@ class MetricWriter:
         kept = [row for row in read_metrics(workdir) if resume_step and row["step"] <= resume_step]
         write_text(workdir / FILE, "".join(json.dumps(row) + "\n" for row in kept))
         self._lines = open(workdir / FILE, "a", buffering=1)  # noqa: SIM115 - lives as long as the run
+        from tensorboardX import SummaryWriter  # here, since it imports torch wherever that is installed
+
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=resume_step and resume_step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:

@@ -62,6 +62,7 @@ def whole(feed, tmp_path_factory) -> dict[str, bytes]:
     return contents(out)
 
 
+@pytest.mark.slow
 def test_two_workers_write_the_bytes_of_one(feed, whole, tmp_path):
     assert start(feed, tmp_path / "out", workers=2).wait(timeout=300) == 0
     assert contents(tmp_path / "out") == whole

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from ecommerce_vl.errors import one_of
 from ecommerce_vl.losses.candidates import Candidates, Rule
 from ecommerce_vl.losses.contrastive import candidate_loss, check_sweep
 from ecommerce_vl.models.dual import DualEncoder
-from ecommerce_vl.systems.encoders import VIEWS, capped, dual_encoder, embed_dual, row_keys
+from ecommerce_vl.systems.encoders import VIEWS, embed_dual, row_keys
+from ecommerce_vl.systems.two_towers import TwoTowers
 
 OBJECTIVES = ("softmax", "sigmoid")
 LABEL_MODES = ("one_hot", "catalog", "mask")
@@ -23,7 +23,7 @@ LABEL_MODES = ("one_hot", "catalog", "mask")
 NAMES = {"row_top1": "i2t_top1", "column_top1": "t2i_top1", "row_rank": "image_rank", "column_rank": "text_rank"}
 
 
-class EClip:
+class EClip(TwoTowers):
     """The system protocol of `ecommerce_vl/systems/__init__.py`, for e-CLIP.
 
     Errors: ValueError that begins with the key of the config.
@@ -41,6 +41,7 @@ class EClip:
     )
 
     def __init__(self, config, *, vocab_size: int, special_ids: Mapping[str, int]):
+        super().__init__(config, vocab_size=vocab_size)
         one_of("label_mode", config["label_mode"], LABEL_MODES)
         loss = config["loss"]
         one_of("loss.objective", loss["objective"], OBJECTIVES)
@@ -48,15 +49,6 @@ class EClip:
         self.rule = Rule(kind=loss["objective"], span=loss["span"], **labels)
         self.sweep = {name: loss[name] for name in ("impl", "chunk_rows")}
         check_sweep(**self.sweep)
-        self.config, self.vocab_size = config, vocab_size
-
-    def build(self, rngs: nnx.Rngs) -> DualEncoder:
-        """The dual encoder that the config describes."""
-        return dual_encoder(self.config, vocab_size=self.vocab_size, rngs=rngs)
-
-    def make_extra(self) -> dict:
-        """Nothing: e-CLIP keeps no bank."""
-        return {}
 
     def encode(self, model: DualEncoder, batch, rng: jax.Array) -> dict[str, jax.Array]:
         """Unit vectors (B,D) float32 of the pictures and of the texts."""
@@ -75,10 +67,6 @@ class EClip:
         loss, found = candidate_loss(encoded["image"], texts, scale, bias=bias, **how)
         metrics = {NAMES.get(name, name): value for name, value in found.items()}
         return loss, metrics | {"logit_scale": jnp.exp(scale)}, extra
-
-    def constrain(self, params: dict) -> dict:
-        """exp(s) stays at or below its maximum after every update (CLIP)."""
-        return capped(params, self.config)
 
     def embed(self, model: DualEncoder, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
         """Unit vectors (B,D) float32 of each view. "product" is norm(image + text), or the one that there is."""

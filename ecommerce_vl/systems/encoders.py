@@ -3,7 +3,6 @@ computation, one random key a row."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -66,11 +65,6 @@ def embed_dual(
     image_B, text_B = (weights[name] * batch[f"has_{name}"] for name in ("image", "text"))
     product_BxD = unit(image_B[:, None] * image_BxD + text_B[:, None] * text_BxD)
     return {view: {"image": image_BxD, "text": text_BxD, "product": product_BxD}[view] for view in views}
-
-
-def capped(params: dict, config) -> dict:
-    """Parameters with exp(logit_scale) at or below `config.logit_scale_max` (CLIP)."""
-    return params | {"logit_scale": jnp.minimum(params["logit_scale"], math.log(config["logit_scale_max"]))}
 
 
 def logit_bias(config) -> float | None:

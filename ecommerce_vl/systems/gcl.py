@@ -14,16 +14,16 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from ecommerce_vl.losses.candidates import Rule
 from ecommerce_vl.losses.contrastive import candidate_loss, check_sweep
 from ecommerce_vl.models.dual import DualEncoder
 from ecommerce_vl.systems.clicks import NAMES, VIEWS, check_query_length, clicked_products
-from ecommerce_vl.systems.encoders import capped, dual_encoder, embed_dual, row_keys
+from ecommerce_vl.systems.encoders import embed_dual, row_keys
+from ecommerce_vl.systems.two_towers import TwoTowers
 
 
-class GCL:
+class GCL(TwoTowers):
     """The system protocol of `ecommerce_vl/systems/__init__.py`, for GCL.
 
     Errors: ValueError that begins with the key of the config.
@@ -38,6 +38,7 @@ class GCL:
     )
 
     def __init__(self, config, *, vocab_size: int, special_ids: Mapping[str, int]):
+        super().__init__(config, vocab_size=vocab_size)
         self.product_weights = config["product_weights"]
         for name, weight in self.product_weights.items():
             if weight <= 0:
@@ -49,15 +50,6 @@ class GCL:
         self.rule = Rule(label_mode="mask", span=config["loss"]["span"])
         self.sweep = {name: config["loss"][name] for name in ("impl", "chunk_rows")}
         check_sweep(**self.sweep)
-        self.config, self.vocab_size = config, vocab_size
-
-    def build(self, rngs: nnx.Rngs) -> DualEncoder:
-        """The dual encoder that the config describes."""
-        return dual_encoder(self.config, vocab_size=self.vocab_size, rngs=rngs)
-
-    def make_extra(self) -> dict:
-        """Nothing: GCL keeps no bank."""
-        return {}
 
     def encode(self, model: DualEncoder, batch, rng: jax.Array) -> dict[str, jax.Array]:
         """Unit vectors (B,D) float32 of the queries and of the products."""
@@ -75,10 +67,6 @@ class GCL:
         mean, found = candidate_loss(encoded["query"], products, scale, **how)
         metrics = {NAMES.get(name, name): value for name, value in found.items()}
         return 2 * mean, metrics | {"logit_scale": jnp.exp(scale)}, extra  # the sum of both ways, not their mean
-
-    def constrain(self, params: dict) -> dict:
-        """exp(s) stays at or below its maximum after every update (CLIP)."""
-        return capped(params, self.config)
 
     def embed(self, model: DualEncoder, batch, views: tuple[str, ...]) -> dict[str, jax.Array]:
         """Unit vectors (B,D) float32 of each view; "query" reads texts as queries, by the tower of titles."""

@@ -115,6 +115,7 @@ def test_a_sample_never_replaces_a_users_folder(tmp_path):
     assert (tmp_path / "feed" / "mine.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_sample_is_redrawn_only_on_request(tmp_path):
     def drawn() -> dict:
         return {file.name: file.stat().st_mtime_ns for file in (tmp_path / "out" / "feed").iterdir()}

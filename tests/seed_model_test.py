@@ -19,6 +19,7 @@ from ecommerce_vl.training.loop import train
 from tests.programs import environment
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
 
 
 def prepare(*arguments):

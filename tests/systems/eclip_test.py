@@ -110,12 +110,21 @@ def test_the_product_is_both_or_the_one_that_there_is(system, batch):
     np.testing.assert_allclose(product, expected, atol=1e-5)
 
 
-def test_the_logit_scale_never_passes_its_maximum(system, batch):
+def test_the_logit_scale_never_passes_its_maximum(system):
+    most = system.config["logit_scale_max"]
+    for scale in (0.5 * most, 2 * most):
+        held = system.constrain({"logit_scale": jnp.log(scale), "text": 1})
+        assert float(jnp.exp(held["logit_scale"])) == pytest.approx(min(scale, most)) and held["text"] == 1
+
+
+@pytest.mark.slow
+def test_a_step_holds_what_the_system_constrains(system, batch):
     state, step = make_step(system, mesh_of(1, 1), learning_rate_peak=5.0)
-    state.params["logit_scale"] = jnp.asarray(4.6, jnp.float32)
+    most = system.config["logit_scale_max"]
+    state.params["logit_scale"] = jnp.log(jnp.float32(most))
     for _ in range(4):
         state, _ = step(state, batch)
-        assert float(jnp.exp(state.params["logit_scale"])) <= 100.001
+        assert float(jnp.exp(state.params["logit_scale"])) <= 1.00001 * most
 
 
 def test_embedding_twice_is_bit_identical(system, batch):

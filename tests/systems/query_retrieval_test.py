@@ -164,6 +164,7 @@ def test_the_bank_waits_fills_and_counts():
         assert 0 < row["left_out"] < 1 and np.isfinite(list(row.values())).all()
 
 
+@pytest.mark.slow
 def test_every_objective_is_there_and_the_loss_is_their_sum():
     _, rows = alone(query_retrieval)
     parts = [float(rows[0][f"loss_{name}"]) for name in ("qpc", "mlm", "mpm", "qpm", "qim")]
@@ -287,6 +288,7 @@ def test_fine_tuning_begins_with_the_pretrained_space():
         np.testing.assert_allclose(vectors, embed(pretrained, system_of(config_of()))[view], atol=1e-5, err_msg=view)
 
 
+@pytest.mark.slow
 def test_an_id_is_embedded_where_it_was_trained_and_content_is_all_elsewhere():
     state, rows = alone(query_finetune)
     system = system_of(config_of(query_finetune))
